@@ -1,0 +1,32 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    torch.set_num_threads(1)  # the tests are small; two workers beside each other are faster than two threads
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with real samples, or a skip that says how to have it."""
+    folder = os.environ.get("MDE_DATA")
+    if not folder or not (Path(folder) / "nyu" / "splits.json").is_file():
+        pytest.skip("real samples not found: set MDE_DATA to a folder that holds nyu/, kitti/, sunrgbd/, weights/")
+    return Path(folder).resolve()
