@@ -8,14 +8,16 @@ Explained in notebooks/00_start_here.ipynb.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["DataInfo", "DepthBatch", "DepthData", "View", "resize_depth", "resize_image", "valid_depth"]
+__all__ = ["DataInfo", "DepthBatch", "DepthData", "View", "hold_out", "resize_depth", "resize_image",
+           "scale_intrinsics", "valid_depth"]
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,8 @@ class View:
         depth: (1, H, W) float, metres along the optical axis; 0 where unknown. None for images without depth.
         mask: (1, H, W) bool, True where `depth` is known. None with `depth`.
         intrinsics: (3, 3) float, pixels, pixel centres at integers; None where the camera is unknown.
-        extras: further ground truth by name, for example ``normals`` (3, H, W) in the camera's frame (x right,
-            y down, z forward) and ``objects`` (1, H, W) int64 object ids, which rendered scenes have.
+        extras: further ground truth by name, for example ``normals`` (3, H, W) in the camera's frame (x
+            right, y down, z forward) and ``objects`` (1, H, W) int64 object ids, which rendered scenes have.
     """
 
     name: str
@@ -88,8 +90,8 @@ class DepthBatch:
         """The same batch on another device."""
         moved = {key: value.to(device) for key, value in self.extras.items()}
         camera = None if self.intrinsics is None else self.intrinsics.to(device)
-        return replace(self, image=self.image.to(device), depth=self.depth.to(device), mask=self.mask.to(device),
-                       intrinsics=camera, extras=moved)
+        return replace(self, image=self.image.to(device), depth=self.depth.to(device),
+                       mask=self.mask.to(device), intrinsics=camera, extras=moved)
 
 
 def valid_depth(depth: Tensor) -> Tensor:
@@ -118,25 +120,68 @@ def resize_depth(depth: Tensor, size: tuple[int, int]) -> Tensor:
     return batch if depth.ndim == 4 else batch[0]
 
 
+def scale_intrinsics(camera: Tensor, old: Sequence[int], new: Sequence[int]) -> Tensor:
+    """The (3, 3) camera matrix after a resize of the image from `old` to `new` = (height, width).
+
+    Pixel centres are at integers, so the image's corner is at (-0.5, -0.5) and the principal point moves by
+    half a pixel's growth as well: ``c' = s (c + 0.5) - 0.5``.
+    """
+    sy, sx = new[0] / old[0], new[1] / old[1]
+    scaled = camera.clone()
+    scaled[0, :] *= sx
+    scaled[1, :] *= sy
+    scaled[0, 2] += 0.5 * (sx - 1)
+    scaled[1, 2] += 0.5 * (sy - 1)
+    return scaled
+
+
+def hold_out(groups: Sequence[Hashable]) -> tuple[list[int], list[int]]:
+    """Indices (fit, val) that part a training split in about 90 % and 10 %, by whole groups.
+
+    A group is whatever shows the same place: a drive, a scene, a stretch of neighbouring frames. Of ten
+    groups or more, every tenth is held out, beginning with the fifth. With fewer, a whole group would be too
+    much, and the last tenth of the views is held out instead (at least one view, if there are two).
+
+    Args:
+        groups: the group of every view, in the split's order.
+    """
+    order = list(dict.fromkeys(groups))
+    if len(order) >= 10:
+        held = set(order[4::10])
+        return ([i for i, group in enumerate(groups) if group not in held],
+                [i for i, group in enumerate(groups) if group in held])
+    count = len(groups)
+    cut = count - max(1, round(count / 10)) if count > 1 else count
+    return list(range(cut)), list(range(cut, count))
+
+
 class DepthData:
     """An ordered split of a data set.
 
     Args:
         info: what the data set is.
-        split: ``"train"``, ``"val"`` or ``"test"``.
+        split: ``"train"`` or ``"test"``, the official splits; ``"fit"`` or ``"val"``, parts of ``"train"``.
         names: one name a view.
         read: returns the view of a name, at its native size; raises ValueError for a file that is damaged.
-        signature: anything that changes when the files change (sizes and dates, a generator's version and
-            seed); it becomes part of the fingerprint.
+        signature: anything that changes when the files change (their names and sizes, a generator's version
+            and seed); it becomes part of the fingerprint. No dates: it is the same on every machine.
+        threads: how many views may be read at once; more than one only where `read` is thread-safe.
+
+    Raises:
+        ValueError: no names, or a name that occurs twice.
     """
 
     def __init__(self, info: DataInfo, split: str, names: Sequence[str], read: Callable[[str], View],
-                 signature: str):
+                 signature: str, *, threads: int = 1):
         self.info, self.split, self.names = info, split, tuple(names)
-        self._read, self._signature = read, signature
+        self._read, self._signature, self._threads = read, signature, threads
         if not self.names:
             raise ValueError(f"{info.name!r} has no views in its split {split!r}: expected at least one; "
                              "look at the folder, or choose another split")
+        if len(set(self.names)) < len(self.names):
+            twice = next(name for name in self.names if self.names.count(name) > 1)
+            raise ValueError(f"{info.name!r} lists the view {twice!r} more than once in its split {split!r}: "
+                             "expected every view once; correct the list")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -152,7 +197,8 @@ class DepthData:
 
     def subset(self, indices: Sequence[int]) -> DepthData:
         """The views at `indices`, in that order."""
-        return DepthData(self.info, self.split, [self.names[i] for i in indices], self._read, self._signature)
+        return DepthData(self.info, self.split, [self.names[i] for i in indices], self._read, self._signature,
+                         threads=self._threads)
 
     def first(self, count: int | None) -> DepthData:
         """`count` views spread evenly over the split (all of them for None or a larger count)."""
@@ -160,46 +206,60 @@ class DepthData:
             return self
         return self.subset([i * len(self) // count for i in range(count)])
 
-    def tensors(self, size: tuple[int, int] | None = None, *, extras: bool = False) -> DepthBatch:
-        """The whole split in memory.
+    def stream(self) -> Iterator[View]:
+        """Every view in order, reading a few ahead where that is safe; never the whole split at once."""
+        if self._threads < 2:
+            yield from (self[index] for index in range(len(self)))
+            return
+        ahead = 2 * self._threads  # bounds the memory: the pool's own map would read everything at once
+        with ThreadPoolExecutor(self._threads) as pool:
+            waiting = [pool.submit(self.__getitem__, index) for index in range(min(ahead, len(self)))]
+            for index in range(len(self)):
+                view = waiting.pop(0).result()
+                if index + ahead < len(self):
+                    waiting.append(pool.submit(self.__getitem__, index + ahead))
+                yield view
+
+    def tensors(self, size: tuple[int, int] | None = None, *, extras: bool = False,
+                progress: Callable[[Iterator[View]], Iterator[View]] | None = None) -> DepthBatch:
+        """The whole split in memory, each view resized as soon as it is read.
 
         Args:
             size: (height, width) to resize every view to; None keeps the native size, which must then be one.
             extras: keep the further ground truth (native size only).
+            progress: wraps the stream of views, for example in a progress bar.
 
         Raises:
             ValueError: views of different sizes and no `size`; a view without depth.
         """
-        views = [self[index] for index in range(len(self))]
-        bare = next((view.name for view in views if view.depth is None), None)
-        if bare is not None:
-            raise ValueError(f"view {bare!r} of {self.info.name!r} has no depth map, which training and scoring "
-                             "need: add one, or use the image alone through `data[i].image`")
-        shapes = {tuple(view.image.shape[-2:]) for view in views}
-        if size is None and len(shapes) > 1:
-            raise ValueError(f"{self.info.name!r} holds views of {len(shapes)} sizes ({sorted(shapes)[:3]}...): "
-                             "one size is needed to stack them; pass size=(height, width)")
-        target = tuple(size) if size is not None else shapes.pop()
-        depth = torch.stack([resize_depth(view.depth, target) for view in views])
-        mask = torch.stack([resize_depth(view.mask.float(), target) > 0.5 for view in views])
-        cameras = None
-        if all(view.intrinsics is not None for view in views):
-            cameras = torch.stack([_scale_intrinsics(view.intrinsics, view.image.shape[-2:], target)
-                                   for view in views])
-        kept = {}
-        if extras and size is None:
-            common = set.intersection(*(set(view.extras) for view in views))
-            kept = {key: torch.stack([view.extras[key] for view in views]) for key in sorted(common)}
-        image = torch.stack([resize_image(view.image, target) for view in views])
-        return DepthBatch(self.names, image, depth, mask, cameras, kept)
-
-
-def _scale_intrinsics(camera: Tensor, old: Sequence[int], new: Sequence[int]) -> Tensor:
-    """The camera matrix after a resize; pixel centres are at integers, so the origin moves by half a pixel."""
-    sy, sx = new[0] / old[0], new[1] / old[1]
-    scaled = camera.clone()
-    scaled[0, :] *= sx
-    scaled[1, :] *= sy
-    scaled[0, 2] += 0.5 * (sx - 1)
-    scaled[1, 2] += 0.5 * (sy - 1)
-    return scaled
+        views = self.stream() if progress is None else progress(self.stream())
+        target = None if size is None else (int(size[0]), int(size[1]))
+        cameras: list[Tensor | None] = []
+        kept: dict[str, list[Tensor]] = {}
+        image = depth = mask = torch.empty(0)
+        for index, view in enumerate(views):
+            if view.depth is None or view.mask is None:
+                raise ValueError(f"view {view.name!r} of {self.info.name!r} has no depth map, which training "
+                                 "and scoring need: add one, or use the image alone through `data[i].image`")
+            native = (int(view.image.shape[-2]), int(view.image.shape[-1]))
+            if target is None:
+                target = native
+            if size is None and native != target:
+                raise ValueError(f"{self.info.name!r} holds views of different sizes ({target}, {native}): "
+                                 "one size is needed to stack them; pass size=(height, width)")
+            if index == 0:
+                image = torch.empty(len(self), 3, *target)
+                depth = torch.empty(len(self), 1, *target)
+                mask = torch.empty(len(self), 1, *target, dtype=torch.bool)
+            image[index] = resize_image(view.image, target)
+            depth[index] = resize_depth(view.depth, target)
+            mask[index] = resize_depth(view.mask.float(), target) > 0.5
+            camera = view.intrinsics
+            cameras.append(None if camera is None else scale_intrinsics(camera, native, target))
+            if extras and size is None:
+                for key, value in view.extras.items():
+                    kept.setdefault(key, []).append(value)
+        known = [camera for camera in cameras if camera is not None]
+        everywhere = {key: torch.stack(kept[key]) for key in sorted(kept) if len(kept[key]) == len(self)}
+        return DepthBatch(self.names, image, depth, mask,
+                          torch.stack(known) if len(known) == len(self) else None, everywhere)

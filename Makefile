@@ -1,0 +1,44 @@
+# Everything a newcomer needs: `make reproduce` and `make test` set themselves up.
+PYTHON ?= python3
+VENV   ?= .venv
+DATA   ?= scenes-rooms
+SCALE  ?= lab
+CORES  ?= 1
+BIN    := $(VENV)/bin
+
+.PHONY: help setup lab reproduce test study notebooks lock clean
+.DEFAULT_GOAL := help
+
+help:       ## this list
+	@grep -hE '^[a-z]+: .*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
+
+setup: $(VENV)/.ready ## build .venv with the exact versions of requirements.lock
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "Python %d.%d was found, 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ..." % v[:2])'
+	@echo "Building $(VENV) (about 7 GB, a few minutes) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+lab: setup ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab notebooks
+
+reproduce: setup ## data, trainings, notebooks, report (DATA=scenes-rooms|nyu SCALE=lab|smoke|study)
+	$(BIN)/mde reproduce --data $(DATA) --scale $(SCALE) --cores $(CORES)
+
+test: setup ## all tests, and every notebook at smoke scale
+	MDE_SCALE=smoke $(BIN)/python -m pytest -n 2 --dist loadfile --nbval-lax --nbval-cell-timeout 600 tests notebooks
+
+study: setup ## the reference study on real NYU, several seeds (hours on CPU; resumable)
+	$(BIN)/mde reproduce --data nyu --scale study --cores $(CORES) --collect
+
+notebooks: setup ## build and execute the student and solution editions from notebooks/src
+	$(BIN)/mde notebooks
+
+lock: setup ## write requirements.lock anew from what is installed
+	$(BIN)/mde lock
+
+clean: ## delete what was built: runs/ (.venv and data/ stay)
+	rm -rf runs .pytest_cache .ruff_cache

@@ -1,0 +1,44 @@
+# The batch as a graph: data -> trainings -> notebooks -> report. Driven by `mde reproduce`.
+# Outputs here are markers; what a step really made is checked by the `mde` command itself, by key.
+import sys
+
+from pathlib import Path
+
+from mdelib.batch import forget_outdated, plan
+
+DATA, SCALE = config.get("data", "scenes-rooms"), config.get("scale", "lab")
+STEPS = plan(DATA, SCALE)
+MARKERS = {rule: [step.marker for step in STEPS if step.rule == rule]
+           for rule in ("data", "train", "notebook", "report")}
+MDE = f"{sys.executable} -m mdelib.cli"
+CHOICE = f"--data {DATA} --scale {SCALE}"
+forget_outdated(STEPS, Path.cwd())
+
+
+rule all:
+    input: MARKERS["report"]
+
+rule data:
+    output: touch("done/data/{name}.done")
+    message: "STEP data {wildcards.name}"
+    shell: "{MDE} ready {CHOICE}"
+
+rule train:
+    input: MARKERS["data"]
+    output: touch("done/train/{experiment}/{variant}/seed{seed}.done")
+    message: "STEP train {wildcards.experiment}/{wildcards.variant}/seed{wildcards.seed}"
+    threads: workflow.cores
+    shell: "{MDE} run {wildcards.experiment} --variant {wildcards.variant} --seed {wildcards.seed} {CHOICE}"
+
+rule notebook:
+    input: MARKERS["data"], MARKERS["train"]
+    output: touch("done/notebook/{name}.done")
+    message: "STEP notebook {wildcards.name}"
+    threads: workflow.cores
+    shell: "{MDE} notebook {wildcards.name} {CHOICE}"
+
+rule report:
+    input: MARKERS["notebook"]
+    output: touch("done/report/{name}.done")
+    message: "STEP report {wildcards.name}"
+    shell: "{MDE} report {CHOICE}"

@@ -1,0 +1,26 @@
+"""Fetch SUN RGB-D (7.5 GB) and check it: python data_scripts/download_sunrgbd.py"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mdelib.data import data_root
+from mdelib.data.fetch import fetch_sunrgbd
+
+
+def main(
+    out: Annotated[Path | None, typer.Option(help="data folder; default: MDE_DATA, else data")] = None,
+) -> None:
+    """Fetch SUN RGB-D (7.5 GB) (terms: https://rgbd.cs.princeton.edu)."""
+    try:
+        fetch_sunrgbd(data_root(out))
+    except (ValueError, OSError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+
+
+if __name__ == "__main__":
+    typer.run(main)

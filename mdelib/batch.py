@@ -1,0 +1,272 @@
+"""The batch: data, trainings, notebooks and report as one graph that can be stopped and started at will.
+
+Snakemake drives it (`Snakefile`); each step is one `mde` command that first looks whether its result is already
+there under the right key. Snakemake's own bookkeeping decides nothing about results: it sees small marker files,
+so a killed batch never loses what was finished, and nothing finished is made twice.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from mdelib import data as datasets
+from mdelib import provenance, runs, store
+from mdelib.course import PARAMETERS
+from mdelib.editions import build, find_source, list_sources
+from mdelib.experiments import SCALES, Experiment, Run, check_name, list_experiments, load_experiment
+
+__all__ = ["Step", "check_parameters", "folder_of_batch", "forget_outdated", "notebook_key", "plan",
+           "reproduce", "run_notebook"]
+
+SECONDS = {"data": 30.0, "train": 60.0, "notebook": 25.0, "report": 8.0}  # until a step was measured
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the batch: its rule, its name, whether its result is there under the right key, what it costs."""
+
+    rule: str
+    name: str
+    done: bool
+    seconds: float
+
+    @property
+    def marker(self) -> str:
+        """The file, inside the batch's folder, by which Snakemake knows that the step is done."""
+        return f"done/{self.rule}/{self.name}.done"
+
+
+def folder_of_batch(data: str, scale: str) -> Path:
+    """Markers, executed notebooks and log of a batch."""
+    return store.runs_root() / "batch" / f"{data}-{scale}"
+
+
+def parameters_of(source: Path) -> dict[str, Any]:
+    """The parameters cell of a notebook source: name -> default."""
+    for cell in build(source).cells:
+        if "parameters" in cell.metadata.get("tags", ()):
+            return {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(cell.source).body
+                    if isinstance(node, ast.Assign)}
+    raise ValueError(f"{source.name} has no cell tagged 'parameters': add one with {', '.join(PARAMETERS)}")
+
+
+def check_parameters(number: str, given: dict[str, Any]) -> dict[str, Any]:
+    """All parameters of notebook `number`, defaults filled in.
+
+    Raises:
+        ValueError: a parameter that the notebook does not have, or one of another type. Papermill itself only
+            warns, and then runs for hours with the default.
+    """
+    defaults = parameters_of(find_source(number))
+    for name, value in given.items():
+        check_name(name, defaults, "parameter", f"notebook {number}")
+        wanted = type(defaults[name])
+        if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
+            raise ValueError(f"parameter {name} of notebook {number} is {value!r} ({type(value).__name__}): "
+                             f"expected {wanted.__name__}, for example {defaults[name]!r}")
+    return {**defaults, **given}
+
+
+def experiments_of(number: str, data: str, scale: str) -> list[Experiment]:
+    """The experiments that notebook `number` shows and that exist for this data and scale."""
+    found = [load_experiment(name) for name in list_experiments()]
+    return [e for e in found if e.notebook == number and data in e.data and scale in e.scales]
+
+
+def notebook_key(number: str, parameters: dict[str, Any]) -> str:
+    """What an executed notebook depends on: its source, its parameters, the library, and all results it may show."""
+    library = sorted((provenance.find_home() / "mdelib").rglob("*.py"))
+    code = [ast.dump(ast.parse(path.read_text())) for path in library]
+    files = [path.read_text() for folder, kind in (("experiments", "*.yaml"), ("papers", "**/*.*"))
+             for path in sorted((provenance.find_home() / folder).glob(kind)) if path.is_file()]
+    files += [path.read_text() for path in sorted(store.results_root().glob("*/*.json"))]
+    keys = [runs.run_key(run) for name in list_experiments() for experiment in [load_experiment(name)]
+            if parameters["data"] in experiment.data and parameters["scale"] in experiment.scales
+            for run in experiment.runs(parameters["data"], parameters["scale"])]
+    return provenance.digest([find_source(number).read_text(), parameters, code, files, keys])
+
+
+def run_notebook(number: str, given: dict[str, Any], *, force: bool = False) -> Path:
+    """Execute a notebook with papermill into the batch's folder; a finished one with the same key is kept.
+
+    Raises:
+        ValueError: parameters that do not fit, before anything runs.
+        RuntimeError: a cell raised; its error is in the message, and the notebook up to there beside the others.
+    """
+    source = find_source(number)
+    parameters = check_parameters(number, given)
+    target = folder_of_batch(parameters["data"], parameters["scale"]) / f"{source.stem}.ipynb"
+    key = notebook_key(number, parameters)
+    if target.is_file() and not force and _stored_key(target) == key:
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_suffix(".draft.ipynb")
+    nbformat.write(build(source), draft)
+    try:
+        papermill.execute_notebook(str(draft), str(draft), parameters=given, kernel_name="python3",
+                                   progress_bar=False, cwd=str(provenance.find_home() / "notebooks"))
+    except papermill.PapermillExecutionError as error:
+        raise RuntimeError(f"notebook {source.stem} stopped at cell {error.exec_count}: {error.ename}: "
+                           f"{error.evalue} (executed up to there: {draft.name})") from None
+    done = nbformat.read(draft, as_version=4)
+    done.metadata["mdelib"] = {"key": key, "parameters": parameters}
+    store.atomic_write(target, nbformat.writes(done))
+    draft.unlink()
+    return target
+
+
+def _stored_key(path: Path) -> str | None:
+    try:
+        return json.loads(path.read_text())["metadata"]["mdelib"]["key"]
+    except (ValueError, KeyError):
+        return None
+
+
+def plan(data: str, scale: str) -> list[Step]:
+    """All steps of the batch, in order, each with whether its result is already there under the right key."""
+    check_name(data, datasets.DATASETS, "data set", "the data sets of the course")
+    check_name(scale, SCALES, "scale", "the scales of the course")
+    folder = folder_of_batch(data, scale)
+    sources = list_sources()
+    steps = [Step("data", data, (folder / "done/data" / f"{data}.done").is_file(), SECONDS["data"])]
+    for source in sources:
+        for experiment in experiments_of(source.name[:2], data, scale):
+            steps += _training_steps(experiment, data, scale)
+    trained = all(step.done for step in steps)
+    for source in sources:
+        target = folder / f"{source.stem}.ipynb"
+        key = notebook_key(source.name[:2], {**parameters_of(source), "data": data, "scale": scale})
+        done = trained and target.is_file() and _stored_key(target) == key
+        steps.append(Step("notebook", source.stem, done, SECONDS["notebook"]))
+    report = store.runs_root() / "report" / f"{data}-{scale}" / "index.html"
+    done = all(step.done for step in steps) and report.is_file()
+    return [*steps, Step("report", "report", done, SECONDS["report"])]
+
+
+def _training_steps(experiment: Experiment, data: str, scale: str) -> list[Step]:
+    """One step a run; the runs of an experiment that trains nothing are one step together, since each is short."""
+    groups: dict[str, list[Run]] = {}
+    for run in experiment.runs(data, scale):
+        variant = run.variant if run.settings.train else "all"
+        groups.setdefault(f"{experiment.name}/{variant}/seed{run.seed}", []).append(run)
+    return [Step("train", name, all(runs.current(run) is not None for run in group), sum(map(_expected, group)))
+            for name, group in groups.items()]
+
+
+def forget_outdated(steps: list[Step], folder: Path) -> None:
+    """Remove the markers of steps whose result is missing, damaged or made by other code."""
+    for step in steps:
+        if not step.done:
+            (folder / step.marker).unlink(missing_ok=True)
+
+
+def _expected(run: Run) -> float:
+    """Seconds that the same run took for the committed results, or a guess."""
+    for result in runs.stored_reference(run.experiment, run.data, run.scale):
+        if result.variant == run.variant:
+            return float(result.provenance.get("wall_s", SECONDS["train"]))
+    return SECONDS["train"] if run.settings.train else SECONDS["train"] / 10
+
+
+def reproduce(data: str, scale: str, *, cores: int = 1, console: Console | None = None) -> Path:
+    """Run the whole batch and return the report.
+
+    Raises:
+        BlockingIOError: another batch runs on the same folder.
+        FileNotFoundError: the data set is not there; the message names the command that fetches it.
+        RuntimeError: a step failed; the message names it and the log.
+    """
+    check_name(data, datasets.DATASETS, "data set", "the data sets of the course")
+    check_name(scale, SCALES, "scale", "the scales of the course")
+    datasets.load(data, "test", count=1)  # a missing data set is a sentence now, not a failed step later
+    folder, console = folder_of_batch(data, scale), console or Console()
+    with store.lock(folder, "a batch"):
+        steps = {f"{step.rule} {step.name}": step for step in plan(data, scale) if not step.done}
+        log = folder / "log.txt"
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(provenance.find_home() / "Snakefile"),
+                   "--directory", str(folder), "--cores", str(cores), "--nolock", "--rerun-incomplete",
+                   "--rerun-triggers", "mtime", "--keep-going", "--config", f"data={data}", f"scale={scale}"]
+        started = time.perf_counter()
+        with log.open("w") as out:
+            process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT,
+                                       env={**os.environ, "MDE_RUNS": str(store.runs_root().resolve())})
+            try:
+                _follow(process, log, steps, console)
+            except BaseException:
+                process.terminate()
+                raise
+        if process.returncode:
+            raise RuntimeError(f"the batch did not finish: {_failure(log)} (everything is in {log}); what is done "
+                               "is kept, and the same command goes on from there")
+    report = store.runs_root() / "report" / f"{data}-{scale}" / "index.html"
+    console.print(f"Done in {time.perf_counter() - started:.0f} s. The report: {report}")
+    return report
+
+
+def _follow(process: subprocess.Popen, log: Path, steps: dict[str, Step], console: Console) -> None:
+    """Show a bar with the time left while Snakemake works through its steps (lines where there is no terminal)."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("left"),
+               TimeRemainingColumn(elapsed_when_finished=True))
+    total, done, active = sum(step.seconds for step in steps.values()) or 1.0, 0.0, None
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("preparing", total=total)
+        for event, name in _events(process, log):
+            if event == "begins":
+                active = (name, time.perf_counter())
+                if not console.is_terminal:
+                    left = max(0.0, total - done)
+                    console.print(f"{name} … (about {left / 60:.1f} min left)", highlight=False)
+            elif event == "ends":
+                done += steps[name].seconds if name in steps else 0.0
+                active = None
+            elapsed = time.perf_counter() - active[1] if active else 0.0
+            limit = steps[active[0]].seconds if active and active[0] in steps else 0.0
+            bar.update(task, total=total, completed=min(total, done + min(elapsed, limit)),
+                       description=active[0] if active else "working")
+        if process.returncode == 0:
+            bar.update(task, completed=total, description="finished")
+
+
+def _events(process: subprocess.Popen, log: Path) -> Iterator[tuple[str, str]]:
+    """What Snakemake's log says, as it is written: ("begins" | "ends" | "tick", step)."""
+    names: dict[str, str] = {}
+    with log.open() as lines:
+        message = ""
+        while True:
+            line = lines.readline()
+            if not line:
+                if process.poll() is not None and not lines.readline():
+                    return
+                time.sleep(0.3)
+                yield "tick", ""
+                continue
+            if match := re.search(r"STEP (\w+ \S+)", line):
+                message = match[1]
+                yield "begins", message
+            elif match := re.search(r"^\s+jobid: (\d+)", line):
+                names[match[1]] = message
+            elif match := re.search(r"Finished jobid: (\d+)", line):
+                yield "ends", names.get(match[1], "")
+
+
+def _failure(log: Path) -> str:
+    """The last sentence that a step printed about what went wrong."""
+    lines = [line.strip() for line in log.read_text().splitlines()]
+    spoken = [line for line in lines if line.startswith("mde: ")]
+    failed = [line for line in lines if line.startswith("Error in rule")]
+    return (spoken or failed or lines or ["nothing was printed"])[-1].removeprefix("mde: ")

@@ -1,0 +1,153 @@
+"""The command line: `mde doctor | data | run | notebooks | reproduce | report` and what the batch calls.
+
+Everything a person typed wrong, and everything that is missing, is one sentence and exit status 2.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+                  help="Course and reproducibility pack on explainable monocular depth estimation.")
+console = Console(soft_wrap=True)
+
+Data = Annotated[str, typer.Option(help="Data set: scenes-rooms, scenes-streets, nyu, kitti, sunrgbd.")]
+Scale = Annotated[str, typer.Option(help="smoke, lab, study or paper.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, what this machine has, which data is there, and what is missing."""
+    from mdelib.doctor import examine
+
+    sound = True
+    for fine, line in examine():
+        console.print(("[green]✓[/] " if fine else "[yellow]•[/] " if fine is None else "[red]✗[/] ") + line,
+                      highlight=False)
+        sound = sound and fine is not False
+    if not sound:
+        raise typer.Exit(1)
+
+
+@app.command()
+def data(name: Annotated[str, typer.Argument(help="nyu, kitti, sunrgbd, meter, scenes-rooms or scenes-streets.")]
+         ) -> None:
+    """Fetch and prepare a data set (or say how, where its terms ask for a login)."""
+    from mdelib.fetch import fetch
+
+    console.print(fetch(name), highlight=False)
+
+
+@app.command(hidden=True)
+def ready(data: Data = "scenes-rooms", scale: Scale = "lab") -> None:
+    """Make sure the views of a batch are there: render scenes, read files into the cache."""
+    from mdelib.course import start
+
+    lesson = start("00", data=data, scale=scale)
+    for split in ("train", "test"):
+        console.print(f"{len(lesson.views(split))} {split} views of {data}")
+
+
+@app.command()
+def run(experiment: str, variant: Annotated[list[str] | None, typer.Option(help="Only these variants (all for all).")] = None,
+        seed: Annotated[list[int] | None, typer.Option(help="Only these seeds.")] = None,
+        data: Data = "scenes-rooms", scale: Scale = "lab", device: Device = "auto") -> None:
+    """Train and measure the runs of an experiment; what is there under the right key is kept."""
+    from mdelib import runs
+    from mdelib.experiments import load_experiment
+    from mdelib.train import pick_device
+
+    chosen = pick_device(device)
+    chosen_variants = None if variant == ["all"] else variant
+    for one in load_experiment(experiment).runs(data, scale, variants=chosen_variants, seeds=seed):
+        kept = runs.current(one) is not None
+
+        def show(epoch: int, epochs: int, record: dict[str, float], address: str = one.address) -> None:
+            left = record["seconds"] * (epochs - epoch)
+            console.print(f"{address}: epoch {epoch}/{epochs}, loss {record['loss']:.4f}, {left:.0f} s left",
+                          highlight=False)
+
+        result = runs.execute(one, device=chosen, progress=show)
+        main = ", ".join(f"{name} {result.metrics[name]:.3f}" for name in ("abs_rel", "rmse", "delta1"))
+        console.print(f"{one.address}: {main}" + (" (was there)" if kept else ""), highlight=False)
+
+
+@app.command(hidden=True)
+def notebook(name: str, data: Data = "scenes-rooms", scale: Scale = "lab", device: Device = "auto",
+             seed: int = 0) -> None:
+    """Execute one notebook into the batch's folder."""
+    from mdelib.batch import run_notebook
+
+    run_notebook(name[:2], {"data": data, "scale": scale, "device": device, "seed": seed})
+
+
+@app.command()
+def notebooks(only: Annotated[list[str] | None, typer.Option(help="Numbers, for example 02.")] = None) -> None:
+    """Build and execute the student and solution editions from notebooks/src."""
+    from mdelib.editions import find_source, list_sources, write_editions
+
+    for source in [find_source(number) for number in only] if only else list_sources():
+        for path in write_editions(source):
+            console.print(f"written: {path.name} ({path.parent.name})", highlight=False)
+
+
+@app.command()
+def reproduce(data: Data = "scenes-rooms", scale: Scale = "lab",
+              cores: Annotated[int, typer.Option(help="Steps at a time.")] = 1,
+              collect: Annotated[bool, typer.Option(help="Also write the results to results/.")] = False) -> None:
+    """Data, trainings, notebooks and report; goes on where it was stopped."""
+    from mdelib import batch, runs
+    from mdelib.experiments import list_experiments, load_experiment
+
+    batch.reproduce(data, scale, cores=cores, console=console)
+    if collect:
+        for name in list_experiments():
+            definition = load_experiment(name)
+            if data in definition.data and scale in definition.scales:
+                console.print(f"results: {runs.collect(name, data, scale)}", highlight=False)
+
+
+@app.command()
+def collect(experiment: str, data: Data = "nyu", scale: Scale = "study") -> None:
+    """Write the finished runs of an experiment to results/<data>-<scale>/."""
+    from mdelib import runs
+
+    console.print(f"{runs.collect(experiment, data, scale) or 'no finished run was found'}", highlight=False)
+
+
+@app.command()
+def report(data: Data = "scenes-rooms", scale: Scale = "lab") -> None:
+    """Write the HTML report from what the notebooks showed."""
+    from mdelib.report import write_report
+
+    console.print(f"{write_report(data, scale)}", highlight=False)
+
+
+@app.command(hidden=True)
+def lock(path: Path = Path("requirements.lock")) -> None:
+    """Write requirements.lock from what is installed."""
+    from mdelib.lock import write_lock
+
+    console.print(f"{write_lock(path)} packages pinned in {path}", highlight=False)
+
+
+def main() -> None:
+    """Entry point: errors that a person can mend are sentences, everything else is a traceback."""
+    try:
+        app()
+    except (ValueError, FileNotFoundError, BlockingIOError, RuntimeError, FloatingPointError) as error:
+        print(f"mde: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("mde: stopped; what is done is kept, and the same command goes on from there", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""Experiment files: one YAML per published table or figure, resolved into runs.
+
+A file says what all variants share (`common`), what each variant changes, and what a scale or a data set
+changes. `Experiment.runs` merges them in the order common < data set < scale < variant < the variant's own
+changes at that scale, checks the result, and returns one `Run` for each variant and seed.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mdelib.provenance import find_home
+from mdelib.train import TrainSettings
+
+__all__ = ["SCALES", "Experiment", "Run", "RunSettings", "check_name", "list_experiments", "load_experiment"]
+
+SCALES = ("smoke", "lab", "study", "paper")
+Measures = Literal["depth", "edges"]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RunSettings(Strict):
+    """Everything that decides the result of a run, beside its data and its seed.
+
+    Attributes:
+        network, network_scale, network_options, weights: what `mdelib.models.create_model` is called with.
+        loss, loss_options: a name of `mdelib.losses.LOSSES` and its keyword arguments.
+        train: the schedule; None evaluates the network as it comes.
+        train_split, test_split: split names of `mdelib.data.load`.
+        train_views, test_views: how many views of each, evenly spread; None is all of them.
+        size: (height, width) of the images the network sees.
+        protocol: a name of `mdelib.protocols.PROTOCOLS`.
+        measures: groups of metrics beside the protocol's own.
+    """
+
+    network: str
+    network_scale: Literal["lab", "paper"] = "lab"
+    network_options: dict[str, Any] = {}
+    weights: str | None = None
+    loss: str = "silog"
+    loss_options: dict[str, Any] = {}
+    train: TrainSettings | None = None
+    train_split: str = "train"
+    test_split: str = "test"
+    train_views: int | None = Field(None, ge=1)
+    test_views: int | None = Field(None, ge=1)
+    size: tuple[int, int] = (96, 128)
+    protocol: str
+    measures: tuple[Measures, ...] = ("depth",)
+
+
+class Run(Strict):
+    """One training or evaluation: its address and its resolved settings."""
+
+    experiment: str
+    variant: str
+    data: str
+    scale: str
+    seed: int
+    settings: RunSettings
+
+    @property
+    def address(self) -> str:
+        return f"{self.experiment}/{self.variant}/{self.data}-{self.scale}/seed{self.seed}"
+
+
+class Variant(Strict):
+    title: str
+    settings: dict[str, Any] = {}
+    scales: dict[str, dict[str, Any]] = {}
+
+
+class ScaleChange(Strict):
+    seeds: tuple[int, ...] = (0,)
+    settings: dict[str, Any] = {}
+
+
+class Experiment(Strict):
+    """One experiment file, `experiments/<name>.yaml`.
+
+    Attributes:
+        name, title: the file's own name, and the one for tables.
+        paper, place: which paper's which table or figure, for example ``yao2023`` and ``Fig. 1``.
+        notebook: number of the notebook that shows it.
+        common: settings that all variants share.
+        variants: name -> title and changed settings, also by scale.
+        scales: scale -> seeds and changed settings.
+        data: data set -> changed settings; only these data sets can be asked for.
+    """
+
+    name: str
+    title: str
+    paper: str
+    place: str
+    notebook: str
+    common: dict[str, Any]
+    variants: dict[str, Variant]
+    scales: dict[str, ScaleChange]
+    data: dict[str, dict[str, Any]]
+
+    def resolve(self, variant: str, data: str, scale: str) -> RunSettings:
+        """The settings of one variant on one data set at one scale.
+
+        Raises:
+            ValueError: a name this file does not have, or a setting that does not fit, in one sentence.
+        """
+        where = f"experiments/{self.name}.yaml"
+        check_name(variant, self.variants, "variant", where)
+        check_name(data, self.data, "data set", where)
+        check_name(scale, self.scales, "scale", where)
+        chosen = self.variants[variant]
+        for name in chosen.scales:
+            check_name(name, self.scales, "scale", f"variant {variant!r} of {where}")
+        merged: dict[str, Any] = {}
+        for layer in (self.common, self.data[data], self.scales[scale].settings, chosen.settings,
+                      chosen.scales.get(scale, {})):
+            merged = _merge(merged, layer)
+        try:
+            return RunSettings(**merged)
+        except ValidationError as error:
+            raise ValueError(f"{where}, variant {variant!r} at scale {scale!r}: {_first(error)}") from None
+
+    def runs(self, data: str, scale: str, *, variants: list[str] | None = None,
+             seeds: list[int] | None = None) -> list[Run]:
+        """All runs of the experiment on `data` at `scale`, seed by seed."""
+        names = list(self.variants) if variants is None else variants
+        settings = {name: self.resolve(name, data, scale) for name in names}
+        chosen = self.scales[scale].seeds if seeds is None else seeds
+        return [Run(experiment=self.name, variant=name, data=data, scale=scale, seed=seed, settings=settings[name])
+                for seed in chosen for name in names]
+
+
+def check_name(name: str, known: Any, what: str, where: str) -> str:
+    """Return `name` if it is one of `known`; otherwise a ValueError that names the near and the known ones."""
+    if name in known:
+        return name
+    near = difflib.get_close_matches(name, list(known), n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    raise ValueError(f"{what} {name!r} is not in {where}{hint}: expected one of {', '.join(map(str, known))}")
+
+
+def list_experiments(folder: Path | None = None) -> list[str]:
+    """The names of all experiment files."""
+    return sorted(path.stem for path in (folder or find_home() / "experiments").glob("*.yaml"))
+
+
+def load_experiment(name: str, folder: Path | None = None) -> Experiment:
+    """Read and check `experiments/<name>.yaml`.
+
+    Raises:
+        ValueError: no such file, no YAML, or content that does not fit; one sentence says where and what.
+    """
+    home = folder or find_home() / "experiments"
+    check_name(name, list_experiments(home), "experiment", "experiments/")
+    try:
+        content = yaml.safe_load((home / f"{name}.yaml").read_text())
+    except yaml.YAMLError as error:
+        place = getattr(error, "problem_mark", None)
+        line = f" in line {place.line + 1}" if place else ""
+        raise ValueError(f"experiments/{name}.yaml is no valid YAML{line}: correct the indentation or the "
+                         "punctuation there") from None
+    try:
+        experiment = Experiment(name=name, **(content or {}))
+    except (ValidationError, TypeError) as error:
+        what = _first(error) if isinstance(error, ValidationError) else str(error)
+        raise ValueError(f"experiments/{name}.yaml: {what}") from None
+    for scale in experiment.scales:
+        check_name(scale, SCALES, "scale", f"the scales mdelib knows, but stands in experiments/{name}.yaml")
+    return experiment
+
+
+def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """`change` over `base`; dictionaries are merged, anything else is replaced."""
+    merged = dict(base)
+    for name, value in change.items():
+        old = merged.get(name)
+        merged[name] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _first(error: ValidationError) -> str:
+    """The first complaint of pydantic, as words."""
+    problem = error.errors()[0]
+    place = ".".join(str(part) for part in problem["loc"]) or "the file"
+    if problem["type"] == "extra_forbidden":
+        return f"setting {place!r} is unknown: remove it or correct its name"
+    if problem["type"] == "missing":
+        return f"setting {place!r} is missing: add it"
+    return f"setting {place!r} is {problem.get('input')!r}, but {problem['msg'].lower()}"

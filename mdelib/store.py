@@ -1,0 +1,129 @@
+"""Result files: written whole or not at all, and believed only when they can prove what they are.
+
+One training has one folder, ``runs/<experiment>/<variant>/<data>-<scale>/seed<k>/``, with `result.json` and
+`weights.safetensors`. A result names the key it was made with and carries a checksum of its own content, so a
+file that was cut off, edited or made by other code is never mistaken for the one that is wanted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mdelib.provenance import digest, find_home
+
+__all__ = ["Damaged", "Result", "atomic_write", "lock", "read_result", "results_root", "runs_root", "write_result"]
+
+
+class Damaged(ValueError):
+    """A result file that is cut off, edited, or not a result file."""
+
+
+@dataclass
+class Result:
+    """What one run measured, and everything needed to make it again.
+
+    Attributes:
+        experiment, variant, data, scale, seed: the address.
+        key: digest of the resolved parameters, the data's fingerprint and the code (see `mdelib.runs.run_key`).
+        parameters: the resolved parameters.
+        metrics: name -> mean over the test views.
+        per_image: name -> one value a test view, in the order of `names`; None where a view has none.
+        names: the test views.
+        history: one entry an epoch of training; empty where nothing was trained.
+        provenance: commit, versions, data fingerprint, device, threads, wall time, peak memory.
+    """
+
+    experiment: str
+    variant: str
+    data: str
+    scale: str
+    seed: int
+    key: str
+    parameters: dict[str, Any]
+    metrics: dict[str, float]
+    per_image: dict[str, list[float | None]] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)
+    history: list[dict[str, float]] = field(default_factory=list)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def address(self) -> str:
+        return f"{self.experiment}/{self.variant}/{self.data}-{self.scale}/seed{self.seed}"
+
+
+def runs_root() -> Path:
+    """Where runs are kept: $MDE_RUNS, or `runs/` in the pack."""
+    return Path(os.environ.get("MDE_RUNS", find_home() / "runs"))
+
+
+def results_root() -> Path:
+    """Where the committed reference results are: $MDE_RESULTS, or `results/` in the pack."""
+    return Path(os.environ.get("MDE_RESULTS", find_home() / "results"))
+
+
+def atomic_write(path: Path, content: str | bytes) -> Path:
+    """Write a file so that a reader, or a crash, sees the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def write_result(path: Path, result: Result) -> Path:
+    """Write `result` to `path` atomically, with a checksum of its content."""
+    content = asdict(result)
+    return atomic_write(path, json.dumps({**content, "checksum": digest(content)}, indent=1) + "\n")
+
+
+def read_result(path: Path) -> Result:
+    """Read a result file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        Damaged: it is cut off, or its content is not the one it was written with.
+    """
+    try:
+        content = json.loads(path.read_text())
+        checksum = content.pop("checksum")
+        if checksum != digest(content):
+            raise Damaged(f"{path} was changed after it was written: its content does not match its checksum; "
+                          "delete it and run again to have it made anew")
+        return Result(**content)
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise Damaged(f"{path} is cut off or is no result file ({type(error).__name__}): "
+                      "delete it and run again to have it made anew") from error
+
+
+@contextmanager
+def lock(folder: Path, what: str) -> Iterator[None]:
+    """Hold `folder` for this process; the system lets go of it when the process ends, however it ends.
+
+    Raises:
+        BlockingIOError: another process holds it.
+    """
+    import fcntl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BlockingIOError(f"{what} is already running on {folder}: wait for it to end, or choose another "
+                                  "run folder with MDE_RUNS=...") from None
+        yield

@@ -1,0 +1,146 @@
+"""Widgets with a static twin: what a reader can turn live, everybody else sees at a few fixed settings.
+
+`explore(draw, controls, static)` always runs `draw` at the static settings and shows the figures, so that HTML,
+papermill and the tests have them and an error inside the widget fails the run. Sliders and menus come on top where
+a person sits in front: in a kernel whose front end can answer, and not where $MDE_HEADLESS is set.
+Explained in notebooks/00_start_here.ipynb.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+from IPython import get_ipython
+from IPython.display import Markdown, display
+from matplotlib.figure import Figure
+
+from mdelib.figures import STYLE, style
+
+if TYPE_CHECKING:
+    import ipywidgets
+
+    from mdelib.course import Lesson
+
+__all__ = ["controls_of", "explore", "is_live"]
+
+Setting = Mapping[str, Any]
+
+
+def explore(draw: Callable[..., Figure | None], controls: Mapping[str, Sequence[Any]], static: Sequence[Setting], *,
+            lesson: Lesson | None = None, name: str = "widget", caption: str = "", alt: str = "") -> None:
+    """Show a figure that depends on settings: its static twin always, its widget where somebody can turn it.
+
+    Args:
+        draw: called with one keyword a control; returns a figure of `mdelib.figures.new_figure`, or None if it
+            shows something by itself.
+        controls: name -> the values to choose from; numbers become a slider, everything else a menu.
+        static: the settings of the static twin, each with one value a control; the widget starts at the first.
+        lesson: if given, the static figures are also kept for the report, as `<name>-1`, `<name>-2`, ...
+        name: of the kept figures, unique in the notebook.
+        caption, alt: templates for each static figure, for example ``"The room without its {cue}."``; by default
+            the setting in words.
+
+    Raises:
+        ValueError: no controls or no static settings, a control without values, a static setting whose names are
+            not those of the controls or whose value cannot be chosen, or a `draw` that returns something else.
+
+    Explained in notebooks/00_start_here.ipynb.
+    """
+    _check(controls, static)
+    if is_live():
+        _show_widget(draw, controls, static[0])
+    for number, setting in enumerate(static, start=1):
+        figure = _drawn(draw, setting)
+        if figure is None:
+            continue
+        words = _in_words(setting)
+        text, seen = (template.format(**setting) if template else words for template in (caption, alt))
+        if lesson is not None:
+            lesson.figure(figure, f"{name}-{number}", text, alt=seen)
+        else:
+            _show(figure, seen)
+            display(Markdown(text))
+
+
+def is_live() -> bool:
+    """Whether a person can turn a widget here.
+
+    False where $MDE_HEADLESS is set, outside a Jupyter kernel, and in a kernel driven by nbclient, papermill or
+    nbval: those tell the kernel that nobody will answer its questions, which JupyterLab and VS Code do not.
+    """
+    if os.environ.get("MDE_HEADLESS"):
+        return False
+    kernel = getattr(get_ipython(), "kernel", None)
+    return bool(getattr(kernel, "_allow_stdin", False))
+
+
+def controls_of(controls: Mapping[str, Sequence[Any]], start: Setting) -> dict[str, ipywidgets.Widget]:
+    """One widget a control, set to `start`: a slider for two or more numbers, a menu for everything else."""
+    import ipywidgets  # only where it is shown: the batch needs no widgets
+
+    made = {}
+    for name, values in controls.items():
+        numbers = len(values) > 1 and all(isinstance(v, Real) and not isinstance(v, bool) for v in values)
+        kind = ipywidgets.SelectionSlider if numbers else ipywidgets.Dropdown
+        options = [(_word(value), value) for value in values]
+        made[name] = kind(options=options, value=start[name], description=name.replace("_", " "),
+                          **({"continuous_update": False} if numbers else {}))
+    return made
+
+
+def _show_widget(draw: Callable[..., Figure | None], controls: Mapping[str, Sequence[Any]], start: Setting) -> None:
+    import ipywidgets
+
+    def update(**setting: Any) -> None:
+        figure = _drawn(draw, setting)
+        if figure is not None:
+            _show(figure, _in_words(setting))
+
+    made = controls_of(controls, start)
+    display(ipywidgets.VBox([ipywidgets.HBox(list(made.values())), ipywidgets.interactive_output(update, made)]))
+
+
+def _drawn(draw: Callable[..., Figure | None], setting: Setting) -> Figure | None:
+    figure = draw(**setting)
+    if figure is not None and not isinstance(figure, Figure):
+        raise ValueError(f"draw returned a {type(figure).__name__} at {_in_words(setting)}: expected a matplotlib "
+                         "Figure, or None if it shows something by itself")
+    return figure
+
+
+def _show(figure: Figure, alt: str) -> None:
+    buffer = io.BytesIO()
+    with style():
+        figure.savefig(buffer, format="png", dpi=STYLE["savefig.dpi"], metadata={"Software": None})
+    display({"image/png": buffer.getvalue(), "text/plain": f"[figure: {alt}]"}, raw=True,
+            metadata={"image/png": {"alt": alt}})
+
+
+def _in_words(setting: Setting) -> str:
+    return ", ".join(f"{name.replace('_', ' ')}: {_word(value)}" for name, value in setting.items())
+
+
+def _word(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _check(controls: Mapping[str, Sequence[Any]], static: Sequence[Setting]) -> None:
+    if not controls:
+        raise ValueError("explore got no controls: expected name -> values, for example {'cue': ['shadows', 'size']}")
+    if not static:
+        raise ValueError("explore got no static settings: expected at least one, for readers without the widget")
+    for name, values in controls.items():
+        if isinstance(values, str) or len(values) == 0:
+            raise ValueError(f"control {name!r} has the values {values!r}: expected a list of at least one value")
+    for setting in static:
+        if set(setting) != set(controls):
+            raise ValueError(f"the static setting {dict(setting)!r} does not fit the controls: expected a value "
+                             f"for each of {', '.join(controls)}")
+        for name, value in setting.items():
+            if value not in controls[name]:
+                raise ValueError(f"the static setting {name}={value!r} cannot be chosen: expected one of "
+                                 f"{', '.join(map(repr, controls[name]))}")

@@ -1,0 +1,165 @@
+"""`mdelib.widgets`: the static twin is always drawn, the widget only where somebody can turn it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import nbformat
+import pytest
+from matplotlib.figure import Figure
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from mdelib import widgets
+from mdelib.course import Lesson
+from mdelib.figures import new_figure
+from mdelib.widgets import controls_of, explore, is_live
+
+CONTROLS = {"cue": ["none", "shadows"], "size": [1, 2.5]}
+STATIC = [{"cue": "none", "size": 1}, {"cue": "shadows", "size": 2.5}]
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list:
+    outputs: list = []
+    monkeypatch.setattr(widgets, "display", lambda thing, **options: outputs.append((thing, options)))
+    return outputs
+
+
+@pytest.fixture
+def front_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MDE_HEADLESS", raising=False)
+    monkeypatch.setattr(widgets, "get_ipython", lambda: SimpleNamespace(kernel=SimpleNamespace(_allow_stdin=True)))
+
+
+def blank(**setting: object) -> Figure:
+    figure, _ = new_figure(1, 1, height=0.3)
+    return figure
+
+
+def test_the_static_twin_draws_every_setting_with_its_alt_text(shown: list) -> None:
+    calls: list = []
+
+    def draw(cue: str, size: float) -> Figure:
+        calls.append((cue, size))
+        return blank()
+
+    explore(draw, CONTROLS, STATIC, caption="Without {cue}", alt="a room, {cue}, {size} m")
+    assert calls == [("none", 1), ("shadows", 2.5)]
+    pictures = [(thing, options) for thing, options in shown if isinstance(thing, dict)]
+    assert [options["metadata"]["image/png"]["alt"] for _, options in pictures] == ["a room, none, 1 m",
+                                                                                    "a room, shadows, 2.5 m"]
+    assert all(thing["image/png"].startswith(b"\x89PNG") for thing, _ in pictures)
+    assert [thing.data for thing, _ in shown if not isinstance(thing, dict)] == ["Without none", "Without shadows"]
+
+
+def test_without_templates_the_setting_is_said_in_words(shown: list) -> None:
+    explore(blank, {"bin_width": [0.5]}, [{"bin_width": 0.5}])
+    assert shown[0][1]["metadata"]["image/png"]["alt"] == "bin width: 0.5"
+    assert shown[1][0].data == "bin width: 0.5"
+
+
+def test_a_lesson_keeps_the_static_figures(shown: list) -> None:
+    kept: list = []
+    lesson = SimpleNamespace(figure=lambda figure, name, caption, *, alt: kept.append((name, caption, alt)))
+    explore(blank, CONTROLS, STATIC, lesson=lesson, name="cues", caption="Without {cue}.", alt="No {cue}")
+    assert kept == [("cues-1", "Without none.", "No none"), ("cues-2", "Without shadows.", "No shadows")]
+    assert hasattr(Lesson, "figure")
+    assert shown == []
+
+
+def test_draw_may_show_by_itself(shown: list) -> None:
+    explore(lambda cue, size: None, CONTROLS, STATIC)
+    assert shown == []
+
+
+def test_an_error_in_draw_is_raised(shown: list) -> None:
+    def draw(cue: str, size: float) -> Figure:
+        if cue == "shadows":
+            raise KeyError("lamp")
+        return blank()
+
+    with pytest.raises(KeyError, match="lamp"):
+        explore(draw, CONTROLS, STATIC)
+
+
+def test_live_the_widget_comes_first_and_follows_its_controls(shown: list, front_end: None) -> None:
+    import ipywidgets
+
+    calls: list = []
+
+    def draw(cue: str, size: float) -> Figure:
+        calls.append((cue, size))
+        return blank()
+
+    explore(draw, CONTROLS, STATIC)
+    box = shown[0][0]
+    assert isinstance(box, ipywidgets.VBox)
+    menu, slider = box.children[0].children
+    calls.clear()
+    slider.value = 2.5
+    assert calls == [("none", 2.5)]
+    menu.value = "shadows"
+    assert calls == [("none", 2.5), ("shadows", 2.5)]
+    assert sum(isinstance(thing, dict) for thing, _ in shown) >= len(STATIC)
+
+
+def test_controls_take_numbers_as_sliders_and_the_rest_as_menus() -> None:
+    import ipywidgets
+
+    made = controls_of({"cue": ["none", "size"], "step": [1, 2], "on": [False, True], "one": [3]},
+                       {"cue": "size", "step": 2, "on": False, "one": 3})
+    assert {name: type(widget) for name, widget in made.items()} == {
+        "cue": ipywidgets.Dropdown, "step": ipywidgets.SelectionSlider, "on": ipywidgets.Dropdown,
+        "one": ipywidgets.Dropdown}
+    assert {name: widget.value for name, widget in made.items()} == {"cue": "size", "step": 2, "on": False, "one": 3}
+
+
+def test_nothing_is_live_outside_a_kernel_or_where_the_environment_says_so(
+        monkeypatch: pytest.MonkeyPatch, front_end: None) -> None:
+    assert is_live()
+    monkeypatch.setenv("MDE_HEADLESS", "1")
+    assert not is_live()
+    monkeypatch.delenv("MDE_HEADLESS")
+    monkeypatch.setattr(widgets, "get_ipython", lambda: None)
+    assert not is_live()
+
+
+def run_cells(folder: Path, *cells: str) -> nbformat.NotebookNode:
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    NotebookClient(notebook, timeout=120, kernel_name="python3",
+                   resources={"metadata": {"path": str(folder)}}).execute()
+    return notebook
+
+
+def test_in_a_driven_kernel_only_the_static_twin_is_shown_and_an_error_stops_the_run(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MDE_HEADLESS", raising=False)
+    setup = ("from mdelib.widgets import explore\nfrom mdelib.figures import new_figure\n"
+             "def draw(level):\n    1 / level\n    return new_figure(height=0.3)[0]\n")
+    notebook = run_cells(tmp_path, setup + "explore(draw, {'level': [0, 1, 2]}, [{'level': 1}, {'level': 2}])")
+    kinds = [set(output.get("data", {})) for output in notebook.cells[0].outputs]
+    assert sum("image/png" in kind for kind in kinds) == 2
+    assert not any("application/vnd.jupyter.widget-view+json" in kind for kind in kinds)
+    with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
+        run_cells(tmp_path, setup + "explore(draw, {'level': [0, 1, 2]}, [{'level': 0}])")
+
+
+@pytest.mark.parametrize(("controls", "static", "words"), [
+    ({}, [{}], "no controls"),
+    (CONTROLS, [], "no static settings"),
+    ({"cue": []}, [{"cue": "none"}], "at least one value"),
+    ({"cue": "none"}, [{"cue": "none"}], "at least one value"),
+    (CONTROLS, [{"cue": "none"}], "does not fit the controls"),
+    (CONTROLS, [{"cue": "none", "size": 1, "more": 2}], "does not fit the controls"),
+    (CONTROLS, [{"cue": "smell", "size": 1}], "cue='smell' cannot be chosen"),
+])
+def test_settings_that_do_not_fit_are_one_sentence(controls: dict, static: list, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        explore(blank, controls, static)
+
+
+def test_a_draw_that_returns_no_figure_is_refused(shown: list) -> None:
+    with pytest.raises(ValueError, match="draw returned a int at cue: none, size: 1"):
+        explore(lambda cue, size: 3, CONTROLS, STATIC)
