@@ -6,6 +6,10 @@ SCALE  ?= lab
 CORES  ?= 1
 BIN    := $(VENV)/bin
 
+ifdef MDE_DATA
+export MDE_DATA := $(abspath $(MDE_DATA))
+endif
+
 .PHONY: help setup lab reproduce test study notebooks lock clean
 .DEFAULT_GOAL := help
 

@@ -1,6 +1,6 @@
 """Renders the course's scenes ahead of their first use, or a contact sheet of them.
 
-    python data_scripts/render_scenes.py --name scenes-rooms --size 96x128 [--count N] [--out DIR] [--sheet FILE.png]
+python data_scripts/render_scenes.py --name scenes-rooms --size 96x128 [--count N] [--out DIR] [--sheet FILE.png]
 """
 
 from __future__ import annotations
@@ -28,12 +28,14 @@ def contact_sheet(data: DepthData, columns: int = 6, limit: int = 36) -> Image.I
     return sheet
 
 
-def main(name: Annotated[str, typer.Option(help="scenes-rooms or scenes-streets")] = "scenes-rooms",
-         split: Annotated[str, typer.Option(help="train, test, or all")] = "all",
-         size: Annotated[str, typer.Option(help="HEIGHTxWIDTH in pixels")] = "96x128",
-         count: Annotated[int | None, typer.Option(help="at most so many views of each split")] = None,
-         out: Annotated[Path | None, typer.Option(help="data folder; MDE_DATA or data/ by default")] = None,
-         sheet: Annotated[Path | None, typer.Option(help="also write a contact sheet to this PNG")] = None) -> None:
+def main(
+    name: Annotated[str, typer.Option(help="scenes-rooms or scenes-streets")] = "scenes-rooms",
+    split: Annotated[str, typer.Option(help="train, test, or all")] = "all",
+    size: Annotated[str, typer.Option(help="HEIGHTxWIDTH in pixels")] = "96x128",
+    count: Annotated[int | None, typer.Option(help="at most so many views of each split")] = None,
+    out: Annotated[Path | None, typer.Option(help="data folder; MDE_DATA or data/ by default")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="also write a contact sheet to this PNG")] = None,
+) -> None:
     """Render scenes into the data folder."""
     height, _, width = size.partition("x")
     if not (height.isdigit() and width.isdigit()):
@@ -45,7 +47,9 @@ def main(name: Annotated[str, typer.Option(help="scenes-rooms or scenes-streets"
             data = load_scenes(name, part, root=root, size=(int(height), int(width)), count=count)
         except ValueError as error:
             raise typer.BadParameter(str(error)) from error
-        print(f"{name} {part}: {len(data)} views in {time.perf_counter() - start:.1f} s, fingerprint {data.fingerprint}")
+        print(
+            f"{name} {part}: {len(data)} views in {time.perf_counter() - start:.1f} s, fingerprint {data.fingerprint}"
+        )
         if sheet is not None:
             target = sheet if split != "all" else sheet.with_stem(f"{sheet.stem}-{part}")
             contact_sheet(data).save(target)

@@ -7,6 +7,7 @@ Explained in notebooks/01_metrics_and_protocols.ipynb.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from mdelib.metrics import depth_metrics
+from mdelib.papers import verdict
 
 __all__ = ["Exercise", "Outcome", "check"]
 
@@ -75,7 +77,7 @@ class Exercise:
             try:
                 if all(not _difference(attempt(*_fresh(a)), mistake(*_fresh(a)), self.tolerance) for _, a in cases):
                     return f"Hint: {hint}"
-            except Exception:  # noqa: S112 - a mistake that raises here is simply not the one that was made
+            except Exception:  # a mistake that raises here is simply not the one that was made
                 continue
         return ""
 
@@ -86,6 +88,8 @@ def _fresh(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _difference(came: Any, wanted: Any, tolerance: float) -> str:
     """What differs, in words; empty when nothing does."""
+    if isinstance(wanted, str):
+        return "" if came == wanted else f"{wanted!r} was expected, {came!r} came"
     try:
         one, two = (torch.as_tensor(value, dtype=torch.float64) for value in (came, wanted))
     except (TypeError, ValueError, RuntimeError):
@@ -110,8 +114,56 @@ def _depth_pairs(generator: torch.Generator) -> Iterator[tuple[str, tuple[Tensor
     yield "a single pixel", (torch.full((1, 1, 1, 1), 3.0), torch.full((1, 1, 1, 1), 2.0), torch.ones(1, 1, 1, 1).bool())
 
 
+def _rows(generator: torch.Generator) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
+    """Rows of depth: a blurred step, a step, noise."""
+    step = torch.cat([torch.full((6,), 2.0), torch.full((6,), 5.0)])
+    yield "a prediction that halves a step", (torch.cat([torch.full((6,), 3.0), torch.full((6,), 4.5)]), step)
+    yield "a ramp against a step", (torch.linspace(2, 5, 12), step)
+    noisy = step + 0.3 * torch.randn(12, generator=generator)
+    yield "a noisy step, which also goes down", (noisy, step + 0.1 * torch.randn(12, generator=generator))
+
+
+def _stacks(generator: torch.Generator) -> Iterator[tuple[str, tuple[list[int], list[int]]]]:
+    """Stacks of convolutions: kernel sizes and strides."""
+    yield "one 3×3 layer", ([3], [1])
+    yield "three 3×3 layers of stride 1", ([3, 3, 3], [1, 1, 1])
+    yield "a strided stem", ([7, 3, 3], [2, 2, 1])
+    draws = torch.randint(0, 3, (2, 5), generator=generator).tolist()
+    yield "five random layers", ([2 * k + 1 for k in draws[0]], [s + 1 for s in draws[1]])
+
+
+def _window(kernels: list[int], strides: list[int]) -> int:
+    window, step = 1, 1
+    for kernel, stride in zip(kernels, strides, strict=True):
+        window, step = window + (kernel - 1) * step, step * stride
+    return window
+
+
+def _tolerant(low: float, high: float, direction: str, tolerance: float) -> str:
+    return "inconclusive" if low <= tolerance and high >= -tolerance else verdict((low, high), direction)
+
+
+def _intervals(generator: torch.Generator) -> Iterator[tuple[str, tuple[float, float, str, float]]]:
+    """Intervals on either side of zero and around it, with a tolerance."""
+    for low, high in ((0.5, 1.0), (0.05, 1.0), (-1.0, -0.5), (-1.0, -0.05), (-0.2, 0.3), (0.02, 0.08)):
+        for direction in ("greater", "smaller"):
+            yield f"the interval {low} to {high} for '{direction}' and tolerance 0.1", (low, high, direction, 0.1)
+
+
 def _metric(name: str) -> Callable[[Tensor, Tensor, Tensor], float]:
     return lambda pred, target, mask: depth_metrics(pred, target, mask)[name]
+
+
+def _median_align(pred: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    return pred * (torch.quantile(target[mask], 0.5) / torch.quantile(pred[mask], 0.5))
+
+
+def _image_sizes(generator: torch.Generator) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
+    """Per-image RMSE and how many pixels each counts."""
+    for what, count in (("five images", 5), ("forty images", 40)):
+        pixels = torch.randint(50, 5000, (count,), generator=generator)
+        yield what, (0.1 + torch.rand(count, generator=generator), pixels)
+    yield "a single image", (torch.tensor([0.4]), torch.tensor([700]))
 
 
 check = SimpleNamespace(
@@ -129,5 +181,39 @@ check = SimpleNamespace(
     delta1=Exercise(_metric("delta1"), _depth_pairs, (
         (lambda p, t, m: ((p / t)[m] < 1.25).double().mean(), "the larger of both ratios counts: p/t and t/p"),
         (lambda p, t, m: ((p - t).abs()[m] < 1.25).double().mean(), "delta is about ratios, not about metres"),
+    )),
+    median_align=Exercise(_median_align, _depth_pairs, (
+        (lambda p, t, m: p * (t[m].median() / p[m].median()),
+         "of an even number of values torch.median takes the lower middle one: torch.quantile(..., 0.5) takes the "
+         "mean of both"),
+        (lambda p, t, m: p * (torch.quantile(t, 0.5) / torch.quantile(p, 0.5)),
+         "only pixels inside the mask may count"),
+        (lambda p, t, m: p * (torch.quantile(p[m], 0.5) / torch.quantile(t[m], 0.5)),
+         "the ratio is upside down: the median of the result must be that of the truth"),
+        (lambda p, t, m: p * torch.quantile((t / p)[m], 0.5),
+         "that is the median of the ratios: the ratio of the medians is wanted"),
+        (lambda p, t, m: p * (t[m].mean() / p[m].mean()), "take medians, not means"),
+    )),
+    pooled_rmse=Exercise(lambda r, n: ((n * r.square()).sum() / n.sum()).sqrt(), _image_sizes, (
+        (lambda r, n: r.mean(), "that is the mean over images: pooled over pixels, a large image weighs more"),
+        (lambda r, n: (n * r).sum() / n.sum(), "roots cannot be averaged: go back to squares, average, take the root"),
+        (lambda r, n: r.square().mean().sqrt(), "every image needs its number of pixels as weight"),
+        (lambda r, n: (n * r.square()).sum() / n.sum(), "take the root at the end"),
+    )),
+    total_variation=Exercise(lambda p, t: p.diff().abs().sum() / t.diff().abs().sum(), _rows, (
+        (lambda p, t: t.diff().abs().sum() / p.diff().abs().sum(), "the prediction belongs above the line"),
+        (lambda p, t: p.diff().sum() / t.diff().sum(), "steps up and steps down must not cancel: take absolute values"),
+        (lambda p, t: p.diff().abs().max() / t.diff().abs().max(), "sum the differences; do not take the largest"),
+    )),
+    receptive_window=Exercise(_window, _stacks, (
+        (lambda k, s: 1 + sum(a - 1 for a in k), "a layer after a stride of 2 moves in steps of 2 pixels"),
+        (lambda k, s: 1 + sum((a - 1) * math.prod(s[:i + 1]) for i, a in enumerate(k)),
+         "a layer's own stride counts only from the next layer on"),
+        (lambda k, s: sum(k), "each layer adds its kernel size minus one"),
+    )),
+    tolerant_verdict=Exercise(_tolerant, _intervals, (
+        (lambda low, high, way, tolerance: verdict((low, high), way), "the tolerance is not used"),
+        (lambda low, high, way, tolerance: verdict((low - tolerance, high - tolerance), way),
+         "both ends move the same way there: the band lies on both sides of zero"),
     )),
 )

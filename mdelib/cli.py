@@ -5,6 +5,7 @@ Everything a person typed wrong, and everything that is missing, is one sentence
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -36,12 +37,21 @@ def doctor() -> None:
 
 
 @app.command()
-def data(name: Annotated[str, typer.Argument(help="nyu, kitti, sunrgbd, meter, scenes-rooms or scenes-streets.")]
-         ) -> None:
-    """Fetch and prepare a data set (or say how, where its terms ask for a login)."""
-    from mdelib.fetch import fetch
+def data(name: Annotated[str, typer.Argument(help="nyu, kitti, sunrgbd, meter, scenes-rooms or scenes-streets.")],
+         out: Annotated[Path | None, typer.Option(help="Data folder; default: MDE_DATA, else data.")] = None) -> None:
+    """Fetch, check and prepare a data set, or render scenes; the scripts in data_scripts/ have more options."""
+    from mdelib import data as datasets
+    from mdelib.data import fetch
+    from mdelib.experiments import check_name
 
-    console.print(fetch(name), highlight=False)
+    known = {"nyu": fetch.fetch_nyu, "kitti": fetch.fetch_kitti, "sunrgbd": fetch.fetch_sunrgbd,
+             "meter": fetch.fetch_meter}
+    check_name(name, [*known, "scenes-rooms", "scenes-streets"], "data set", "what mde data can fetch")
+    if name in known:
+        known[name](datasets.data_root(out))
+    else:
+        for split in ("train", "test"):
+            console.print(f"{len(datasets.load(name, split, root=out))} {split} views of {name}", highlight=False)
 
 
 @app.command(hidden=True)
@@ -139,6 +149,9 @@ def lock(path: Path = Path("requirements.lock")) -> None:
 
 def main() -> None:
     """Entry point: errors that a person can mend are sentences, everything else is a traceback."""
+    for name in ("MDE_DATA", "MDE_RUNS", "MDE_RESULTS", "MDE_WEIGHTS", "MDE_SCENES"):
+        if os.environ.get(name):  # notebooks and Snakemake run in other folders
+            os.environ[name] = str(Path(os.environ[name]).expanduser().resolve())
     try:
         app()
     except (ValueError, FileNotFoundError, BlockingIOError, RuntimeError, FloatingPointError) as error:

@@ -19,7 +19,7 @@ NEEDED_GB = 8  # runs, caches and rendered scenes
 def examine() -> Iterator[tuple[bool | None, str]]:
     """Lines for `mde doctor`: (True fine | None for your information | False must be mended, sentence)."""
     found = provenance.versions()
-    yield True, f"Python {found['python']}, PyTorch {found['torch']}, torchvision {found['torchvision']}, timm {found['timm']}"
+    yield True, ", ".join(f"{name} {found[name]}" for name in ("python", "torch", "torchvision", "timm"))
     yield from _pins()
     if torch.cuda.is_available():
         yield True, f"GPU: {torch.cuda.get_device_name()}; trainings use it unless told device=cpu"

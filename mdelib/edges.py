@@ -52,8 +52,7 @@ def edge_scores(pred: Tensor, target: Tensor, mask: Tensor | None = None, *, thr
     """Precision, recall and F1 of the prediction's edges for every image, (B,) float64 each.
 
     A hit is a pixel that is an edge in both maps; there is no tolerance for a neighbour. An image without
-    true edges has no recall (NaN) and no score at all; one with true but no predicted edges has 0 for all
-    three.
+    true edges has no recall (NaN) and no score at all; one with true but no predicted edges has 0 for all three.
 
     Args:
         as in `edge_precision_recall`.
@@ -107,25 +106,23 @@ def edge_regions(target: Tensor, mask: Tensor | None = None, *, edge: float = 0.
         sigma: of the Gaussian, pixels.
 
     Returns:
-        edge and smooth regions, (B, 1, H, W) bool each; both empty for an image with no valid 3x3
-        neighbourhood.
+        edge and smooth regions, (B, 1, H, W) bool each; both empty for an image with no valid 3x3 neighbourhood.
     """
-    if not (edge > 0 and radius >= 0 and sigma > 0):
-        raise ValueError(f"edge={edge}, radius={radius}, sigma={sigma}: edge and sigma must be positive and "
-                         "radius not negative")
+    _check(edge, radius, sigma)
     valid = valid_pixels(target, target, mask, min_depth=0.0, max_depth=math.inf)
-    whole, strong = _edge_pixels(_log_depth(target, valid), valid, edge, sigma)
-    whole, strong = F.pad(whole, (1, 1, 1, 1)), F.pad(strong, (1, 1, 1, 1))
-    return _dilate(strong, radius) & whole, whole & ~_dilate(strong, 2 * radius)
+    slope = _norm(central_difference(smooth_masked(_log_depth(target, valid), valid, sigma)))
+    whole = stencil_valid(valid)
+    near, smooth = _regions(whole, whole & (slope > _step_slope(edge, sigma)), radius)
+    return F.pad(near, (1, 1, 1, 1)), F.pad(smooth, (1, 1, 1, 1))
 
 
 def region_errors(pred: Tensor, target: Tensor, mask: Tensor | None = None, *, edge: float = 0.15,
                   radius: int = 2, sigma: float = 1.0) -> dict[str, Tensor]:
     """What a prediction does at depth edges and on smooth surfaces, for every image.
 
-    - ``abs_rel_edge``, ``abs_rel_smooth``, ``rmse_edge``, ``rmse_smooth`` (metres): the usual errors by
-    region. - ``gradient_error_edge``, ``gradient_error_smooth``: mean |∇ ln d̂ - ∇ ln d| a pixel, of maps
-      smoothed like those in which the regions were found, so that storage steps of the truth hardly count.
+    - ``abs_rel_edge``, ``abs_rel_smooth``, ``rmse_edge``, ``rmse_smooth`` (metres): the usual errors by region.
+    - ``gradient_error_edge``, ``gradient_error_smooth``: mean |∇ ln d̂ - ∇ ln d| a pixel, of maps smoothed like
+      those in which the regions were found, so that storage steps of the truth hardly count.
     - ``edge_sharpness``: Σ|∇ ln d̂| / Σ|∇ ln d| over the crests of true edges (unsmoothed maps): 1 is as
       sharp as the truth, below 1 is smoother. A step drawn out to a ramp of n pixels has 2/n.
     - ``roughness``: mean |Laplacian of ln d̂| on smooth surfaces (unsmoothed; nothing subtracted, since the
@@ -145,24 +142,31 @@ def region_errors(pred: Tensor, target: Tensor, mask: Tensor | None = None, *, e
 
     Explained in notebooks/02_two_networks.ipynb.
     """
+    _check(edge, radius, sigma)
     valid = _valid(pred, target, mask)
-    near, smooth = edge_regions(target, valid, edge=edge, radius=radius, sigma=sigma)
-    pred, target = pred.double(), target.double()
+    pred = pred.to(torch.promote_types(pred.dtype, target.dtype))
     log_pred, log_true = _log_depth(pred, valid), _log_depth(target, valid)
-    error = torch.where(valid, (pred - target).abs(), 0)
-    relative = torch.where(valid, error / torch.where(valid, target, 1), 0)
+    dx, dy = central_difference(smooth_masked(torch.cat([log_pred, log_true], 1), valid, sigma))
+    whole = stencil_valid(valid)
+    strong = whole & (_norm((dx[:, 1:], dy[:, 1:])) > _step_slope(edge, sigma))
+    near, smooth = _regions(whole, strong, radius)
 
-    _, strong = _edge_pixels(log_true, valid, edge, sigma)
     slope = _norm(central_difference(log_true))
     crest = strong & (2 * slope >= edge)  # a step of height h has a central difference of h/2 on both sides
-    smoothed = [central_difference(smooth_masked(log, valid, sigma)) for log in (log_pred, log_true)]
-    bend = _norm((smoothed[0][0] - smoothed[1][0], smoothed[0][1] - smoothed[1][1]))
-    inner_near, inner_smooth = near[..., 1:-1, 1:-1], smooth[..., 1:-1, 1:-1]
-    sharpness = _mean(_norm(central_difference(log_pred)), crest) / _mean(slope, crest)
+    bend = _norm((dx[:, :1] - dx[:, 1:], dy[:, :1] - dy[:, 1:]))
+    error = torch.where(valid, (pred - target).abs(), 0)[..., 1:-1, 1:-1]
+    relative = error / torch.where(valid, target, 1)[..., 1:-1, 1:-1]
     values = (_mean(relative, near), _mean(relative, smooth), _mean(error.square(), near).sqrt(),
-              _mean(error.square(), smooth).sqrt(), _mean(bend, inner_near), _mean(bend, inner_smooth),
-              sharpness, _mean(laplacian(log_pred).abs(), inner_smooth))
+              _mean(error.square(), smooth).sqrt(), _mean(bend, near), _mean(bend, smooth),
+              _mean(_norm(central_difference(log_pred)), crest) / _mean(slope, crest),
+              _mean(laplacian(log_pred).abs(), smooth))
     return dict(zip(REGION_ERRORS, (value.cpu() for value in values), strict=True))
+
+
+def _check(edge: float, radius: int, sigma: float) -> None:
+    if not (edge > 0 and radius >= 0 and sigma > 0):
+        raise ValueError(f"edge={edge}, radius={radius}, sigma={sigma}: edge and sigma must be positive and "
+                         "radius not negative")
 
 
 def _valid(pred: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
@@ -175,16 +179,19 @@ def _valid(pred: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def _log_depth(depth: Tensor, valid: Tensor) -> Tensor:
-    """ln of depth floored at 1 mm, float64; 0 where invalid."""
-    return torch.where(valid, depth.double(), 1.0).clamp_min(1e-3).log()
+    """ln of depth floored at 1 mm; 0 where invalid."""
+    return torch.where(valid, depth, 1).clamp_min(1e-3).log()
 
 
-def _edge_pixels(log_depth: Tensor, valid: Tensor, edge: float, sigma: float) -> tuple[Tensor, Tensor]:
-    """Pixels with a valid 3x3 neighbourhood, and those of them on an edge; (B, 1, H - 2, W - 2) bool each."""
-    whole = stencil_valid(valid)
-    slope = _norm(central_difference(smooth_masked(log_depth, valid, sigma)))
-    centre, beside = gaussian_window(2 * max(1, round(4 * sigma)) + 1, sigma, dtype=torch.float64).topk(2).values
-    return whole, whole & (slope > edge * float(centre + beside) / 2)  # which is what a step of height `edge` has
+def _step_slope(height: float, sigma: float) -> float:
+    """The central difference of a straight step of `height`, smoothed by the Gaussian, beside the step."""
+    beside = gaussian_window(2 * max(1, round(4 * sigma)) + 1, sigma, dtype=torch.float64).topk(2).values
+    return height * float(beside.mean())
+
+
+def _regions(whole: Tensor, strong: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+    """Pixels near an edge and pixels far from every edge, out of those with a valid neighbourhood."""
+    return _dilate(strong, radius) & whole, whole & ~_dilate(strong, 2 * radius)
 
 
 def _norm(pair: tuple[Tensor, Tensor]) -> Tensor:
@@ -192,13 +199,16 @@ def _norm(pair: tuple[Tensor, Tensor]) -> Tensor:
 
 
 def _dilate(mask: Tensor, radius: int) -> Tensor:
+    """Grow a mask by a square of `radius` pixels."""
     if radius == 0:
         return mask
-    return F.max_pool2d(mask.float(), 2 * radius + 1, stride=1, padding=radius) > 0
+    rows = F.max_pool2d(mask.float(), (2 * radius + 1, 1), stride=1, padding=(radius, 0))
+    return F.max_pool2d(rows, (1, 2 * radius + 1), stride=1, padding=(0, radius)) > 0
 
 
 def _mean(values: Tensor, region: Tensor) -> Tensor:
-    """(B,) means over a region, NaN where it is empty."""
-    total = torch.where(region, values, 0).flatten(1).sum(1)
-    count = region.flatten(1).sum(1)
+    """(B,) float64 means over a region, NaN where it is empty."""
+    where = "cpu" if values.device.type == "mps" else values.device  # mps has no float64
+    total = torch.where(region, values, 0).to(where).flatten(1).sum(1, dtype=torch.float64)
+    count = region.to(where).flatten(1).sum(1)
     return torch.where(count > 0, total / count.clamp_min(1), math.nan)

@@ -24,8 +24,7 @@ def score(pred: Tensor, target: Tensor, mask: Tensor | None, protocol: str | Pro
 
     Args:
         pred: (B, 1, h, w), metres; brought to the truth's size bilinearly where it differs.
-        target, mask: (B, 1, H, W), metres and bool. Where the protocol has a resolution of its own, all three
-            are
+        target, mask: (B, 1, H, W), metres and bool. Where the protocol has a resolution of its own, all three are
             brought to it: the prediction bilinearly, the truth by nearest pixel.
         protocol: a name of `mdelib.protocols.PROTOCOLS`, or a `Protocol`.
 
@@ -98,8 +97,7 @@ def evaluate(model: Callable[[Tensor], Tensor], data: DepthData, protocol: str |
 
     Returns:
         The images' names, and (N,) float64 per measure in that order, which is what paired comparisons need;
-        `pooled` makes one number of each. Protocols that pool over pixels get ``pixels`` and ``log_bias``
-        beside.
+        `pooled` makes one number of each. Protocols that pool over pixels get ``pixels`` and ``log_bias`` beside.
 
     Raises:
         ValueError: a view without depth or without a valid pixel, by name.

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 __all__ = ["COLOURS", "DEPTH_MAP", "SIGNED_MAP", "WIDTH", "colour_of", "image_grid", "image_rows", "interval_plot",
-           "new_figure", "show_depth", "show_image", "show_signed", "style"]
+           "new_figure", "region_colours", "show_depth", "show_image", "show_labels", "show_normals", "show_signed", "style"]
 
 WIDTH = 9.0  # inches: the text width of a notebook page
 DEPTH_MAP = "viridis_r"
@@ -59,6 +59,11 @@ def new_figure(rows: int = 1, columns: int = 1, *, height: float = 3.0, **option
 def colour_of(name: str, names: Sequence[str]) -> str:
     """The colour of `name` among `names`: the same in every figure that lists them in the same order."""
     return COLOURS[list(names).index(name) % len(COLOURS)]
+
+
+def region_colours() -> matplotlib.colors.ListedColormap:
+    """Two colours for smooth surfaces (first) and surroundings of edges (second)."""
+    return matplotlib.colors.ListedColormap([COLOURS[0], COLOURS[1]])
 
 
 def _plain(values: Tensor | np.ndarray) -> np.ndarray:
@@ -102,6 +107,31 @@ def show_signed(axes: Axes, values: Tensor | np.ndarray, title: str | None = Non
         array = np.ma.masked_where(~_plain(mask).astype(bool), array)
     shades = matplotlib.colormaps[SIGNED_MAP].with_extremes(bad="0.6")
     artist = axes.imshow(array, cmap=shades, vmin=-limit, vmax=limit)
+    _bare(axes, title)
+    return artist
+
+
+def show_normals(axes: Axes, normals: Tensor | np.ndarray, title: str | None = None) -> Any:
+    """Draw surface normals (3, H, W), x right, y down, z forward; pixels without one (zero) are grey.
+
+    Red grows to the right, green upwards, blue towards the camera: a floor is green, a wall in front is blue.
+    """
+    values = _plain(normals).transpose(1, 2, 0)
+    colours = np.clip(0.5 + 0.5 * values * np.array([1.0, -1.0, -1.0]), 0, 1)
+    artist = axes.imshow(np.where(np.linalg.norm(values, axis=2, keepdims=True) > 0.5, colours, 0.6))
+    _bare(axes, title)
+    return artist
+
+
+def show_labels(axes: Axes, labels: Tensor | np.ndarray, title: str | None = None) -> Any:
+    """Draw ids (1, H, W) or (H, W), one colour an id; 0 is grey.
+
+    Colours tell neighbours apart and repeat when there are many ids.
+    """
+    values = _plain(labels).astype(int)
+    _, rank = np.unique(values, return_inverse=True)
+    shades = np.asarray(matplotlib.colormaps["tab20"].colors)[(rank.reshape(values.shape) * 7) % 20]
+    artist = axes.imshow(np.where(values[..., None] == 0, 0.6, shades))
     _bare(axes, title)
     return artist
 

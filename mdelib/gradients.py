@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mdelib.protocols import require_known
-from mdelib.similarity import gaussian_window
+from mdelib.similarity import gaussian_window, separable_blur
 
 __all__ = ["BORDERS", "central_difference", "laplacian", "smooth_masked", "sobel", "stencil_valid"]
 
@@ -18,8 +18,7 @@ BORDERS = ("valid", "zeros")
 
 
 def sobel(x: Tensor, *, border: str = "valid") -> tuple[Tensor, Tensor]:
-    """The two 3x3 Sobel responses, to the right and downwards, not divided by 8: a slope of s a pixel gives 8
-    s.
+    """The two 3x3 Sobel responses, to the right and downwards, not divided by 8: a slope of s a pixel gives 8 s.
 
     Args:
         x: (B, C, H, W).
@@ -56,7 +55,12 @@ def stencil_valid(mask: Tensor, *, border: str = "valid") -> Tensor:
 
 
 def smooth_masked(x: Tensor, mask: Tensor, sigma: float) -> Tensor:
-    """Gaussian smoothing of (B, 1, H, W) whose weights are renormalised over valid pixels inside the image.
+    """Gaussian smoothing of (B, C, H, W) whose weights are renormalised over valid pixels inside the image.
+
+    Args:
+        x: (B, C, H, W).
+        mask: (B, 1, H, W) bool.
+        sigma: pixels.
 
     Pixels without a valid one in reach (4 sigma) become 0; sigma 0 changes nothing but masked pixels, to 0.
     """
@@ -66,8 +70,7 @@ def smooth_masked(x: Tensor, mask: Tensor, sigma: float) -> Tensor:
         return x
     radius = max(1, round(4 * sigma))
     weights = gaussian_window(2 * radius + 1, sigma, dtype=x.dtype, device=x.device)
-    blurred = F.conv2d(torch.cat([x, known]), weights.view(1, 1, -1, 1), padding=(radius, 0))
-    total, norm = F.conv2d(blurred, weights.view(1, 1, 1, -1), padding=(0, radius)).chunk(2)
+    total, norm = separable_blur(torch.cat([x, known], 1), weights, same=True).split([x.shape[1], 1], 1)
     return torch.where(norm > 0, total / norm.clamp_min(torch.finfo(x.dtype).tiny), 0)
 
 

@@ -207,8 +207,7 @@ class DepthMetrics:
 
 def valid_pixels(pred: Tensor, target: Tensor, mask: Tensor | None = None, *, min_depth: float = 1e-3,
                  max_depth: float = 10.0, crop: str | None = None) -> Tensor:
-    """Which pixels count, (B, 1, H, W) bool: mask, finite truth, min_depth < truth < max_depth, inside the
-    crop.
+    """Which pixels count, (B, 1, H, W) bool: mask, finite truth, in range, inside the crop.
 
     Raises:
         ValueError: shapes differ or are not (B, 1, H, W), or a mask that is not bool.

@@ -39,8 +39,7 @@ class Crop:
     Attributes:
         top, bottom, left, right: fractions; the part is rows [top, bottom) and columns [left, right).
         nearest: round to the nearest pixel; otherwise truncate, as the KITTI evaluations do with ``int()``.
-        frame: (rows, columns) first cut from the bottom and the middle of the map, as the KB crop is; or
-            None.
+        frame: (rows, columns) first cut from the bottom and the middle of the map, as the KB crop is; or None.
         title: one sentence for tables.
     """
 

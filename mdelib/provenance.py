@@ -158,10 +158,7 @@ def git_state(folder: Path | None = None) -> dict[str, Any]:
 def machine(device: str | torch.device = "cpu") -> dict[str, Any]:
     """The device a run used, in words, and its threads."""
     kind = torch.device(device).type
-    if kind == "cuda":
-        name = torch.cuda.get_device_name(device)
-    else:
-        name = _cpu_name()
+    name = torch.cuda.get_device_name(device) if kind == "cuda" else _cpu_name()
     return {"device": kind, "device_name": name, "threads": torch.get_num_threads(), "cores": os.cpu_count(),
             "system": f"{platform.system()} {platform.machine()}"}
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mdelib.protocols import require_known
 
-__all__ = ["gaussian_window", "ssim", "ssim_map"]
+__all__ = ["gaussian_window", "separable_blur", "ssim", "ssim_map"]
 
 VARIANTS = ("standard", "tiekd")
 REDUCTIONS = ("mean", "image")
@@ -85,9 +85,8 @@ def ssim_map(x: Tensor, y: Tensor, mask: Tensor | None = None, *, data_range: fl
     maps = [a, b, a * a + b * b, a * b]  # only the sum of the variances is needed
     if known is not None:
         maps = [m * known for m in maps] + [known]
-    size = x.shape[0], x.shape[1]
-    blurred = _blur(torch.cat([m.flatten(0, 1)[:, None] for m in maps]), window, sigma)
-    blurred = blurred.reshape(len(maps), *size, *blurred.shape[-2:]).unbind(0)
+    weights = gaussian_window(window, sigma, dtype=x.dtype, device=x.device)
+    blurred = separable_blur(torch.stack(maps), weights).unbind(0)
     if known is not None:
         norm = blurred[4].clamp_min(torch.finfo(x.dtype).tiny)
         blurred = [m / norm for m in blurred[:4]]
@@ -113,11 +112,29 @@ def gaussian_window(window: int, sigma: float, *, dtype: torch.dtype = torch.flo
     return (weights / weights.sum()).to(device=device, dtype=dtype)
 
 
-def _blur(maps: Tensor, window: int, sigma: float) -> Tensor:
-    """(N, 1, H, W) convolved with the window where it lies inside, one axis after the other."""
-    weights = gaussian_window(window, sigma, dtype=maps.dtype, device=maps.device)
-    with torch.autocast(maps.device.type, enabled=False):  # variances do not survive half precision
-        return F.conv2d(F.conv2d(maps, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))
+def separable_blur(x: Tensor, weights: Tensor, *, same: bool = False) -> Tensor:
+    """(..., H, W) filtered by the same odd window along both axes.
+
+    A product with a banded matrix on either side: on a CPU several times as fast, forwards and backwards, as
+    one-channel convolutions, which have no good kernel there.
+
+    Args:
+        x: (..., H, W).
+        weights: (window,).
+        same: pad with zeros and keep the size; otherwise only where the window lies inside, window - 1 fewer.
+    """
+    with torch.autocast(x.device.type, enabled=False):  # variances do not survive half precision
+        return _band(weights, x.shape[-2], same) @ (x @ _band(weights, x.shape[-1], same).T)
+
+
+def _band(weights: Tensor, length: int, same: bool) -> Tensor:
+    """The matrix that filters a vector of `length`, one shifted copy of the window a row."""
+    window = len(weights)
+    pad = window // 2 if same else 0
+    rows = torch.arange(length + 2 * pad - window + 1, device=weights.device)[:, None]
+    matrix = weights.new_zeros(len(rows), length + 2 * pad)
+    matrix[rows, rows + torch.arange(window, device=weights.device)] = weights
+    return matrix[:, pad:pad + length].contiguous()
 
 
 def _check(x: Tensor, y: Tensor, mask: Tensor | None, data_range: float, window: int, sigma: float,

@@ -85,7 +85,7 @@ def test_without_a_checksum_size_and_check_decide(server, tmp_path):
 
 def test_a_file_that_stays_wrong_is_removed_and_the_error_says_what_to_do(server, tmp_path):
     server.answers["/a.bin"] = [whole(b"wrong")]
-    with pytest.raises(ValueError, match="could not be fetched in 3 attempts .*put it at .*a.bin"):
+    with pytest.raises(ValueError, match=r"could not be fetched in 3 attempts .*put it at .*a.bin"):
         download(f"{server.url}/a.bin", tmp_path, sha256=SHA256, wait=0)
     assert len(server.asked) == 3 and list(tmp_path.iterdir()) == []
 
@@ -99,7 +99,7 @@ def test_a_wrong_file_that_is_already_there_is_replaced(server, tmp_path):
 
 
 def test_a_missing_address_and_a_silent_server_are_sentences(server, tmp_path):
-    with pytest.raises(ValueError, match="1 attempts .*404"):
+    with pytest.raises(ValueError, match=r"1 attempts .*404"):
         download(f"{server.url}/gone.bin", tmp_path, retries=1)
     with pytest.raises(ValueError, match="could not be fetched in 2 attempts"):
         download("http://127.0.0.1:9/a.bin", tmp_path, retries=2, wait=0)
@@ -107,7 +107,7 @@ def test_a_missing_address_and_a_silent_server_are_sentences(server, tmp_path):
 
 def test_a_full_disk_is_noticed_before_the_download(server, tmp_path):
     server.answers["/a.bin"] = [whole()]
-    with pytest.raises(ValueError, match="GB free and a.bin needs"):
+    with pytest.raises(ValueError, match=r"GB free and a.bin needs"):
         download(f"{server.url}/a.bin", tmp_path, size=10**18)
     assert server.asked == []
 
@@ -160,7 +160,7 @@ def test_plain_archives_unpack_and_resume(tmp_path, suffix):
 def test_names_that_climb_out_are_refused_and_nothing_is_unpacked(tmp_path, suffix, name):
     make = make_zip if suffix == ".zip" else make_tar
     archive = make(tmp_path / f"a{suffix}", [("good.txt", b"x"), (name, b"evil")])
-    with pytest.raises(ValueError, match="evil.*outside the folder.*nothing was unpacked"):
+    with pytest.raises(ValueError, match=r"evil.*outside the folder.*nothing was unpacked"):
         safe_extract(archive, tmp_path / "out", only=lambda member: member == "good.txt")
     assert not (tmp_path / "out").exists() and not (tmp_path / "evil").exists()
 
@@ -169,7 +169,7 @@ def test_names_that_climb_out_are_refused_and_nothing_is_unpacked(tmp_path, suff
                                               ("a/evil", "b/../../../x"), ("evil", "b/..")])
 def test_links_that_climb_out_are_refused(tmp_path, name, target):
     archive = make_tar(tmp_path / "a.tar", [("good.txt", b"x"), link(name, target)])
-    with pytest.raises(ValueError, match="link '.*evil'.*nothing was unpacked"):
+    with pytest.raises(ValueError, match=r"link '.*evil'.*nothing was unpacked"):
         safe_extract(archive, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -224,12 +224,12 @@ def test_a_flipped_byte_is_found_by_the_archives_own_checksum(tmp_path):
     content = bytearray(archive.read_bytes())
     content[200] ^= 1
     archive.write_bytes(content)
-    with pytest.raises(ValueError, match="'one.bin' does not match its checksum"):
+    with pytest.raises(ValueError, match=r"'one.bin' does not match its checksum"):
         verify_archive(archive)
-    with pytest.raises(ValueError, match="cannot be unpacked .*one.bin"):
+    with pytest.raises(ValueError, match=r"cannot be unpacked .*one.bin"):
         safe_extract(archive, tmp_path / "out")
 
 
 def test_an_absent_archive_is_said(tmp_path):
-    with pytest.raises(FileNotFoundError, match="gone.zip is not there"):
+    with pytest.raises(FileNotFoundError, match=r"gone.zip is not there"):
         safe_extract(tmp_path / "gone.zip", tmp_path / "out")

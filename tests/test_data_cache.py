@@ -103,6 +103,6 @@ def test_errors_of_reading_are_passed_on_and_leave_no_file(tmp_path):
         raise ValueError("a.jpg is damaged")
 
     data = DepthData(DataInfo("toy", "toy", 1e-3, 10.0), "train", ["a"], read, "s")
-    with pytest.raises(ValueError, match="a.jpg is damaged"):
+    with pytest.raises(ValueError, match=r"a.jpg is damaged"):
         cached_tensors(data, (6, 8), folder=tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -62,11 +62,11 @@ def test_a_truncated_image_is_named(tmp_path, suffix):
 def test_empty_unknown_and_missing_files_are_told_apart(tmp_path):
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "text.jpg").write_text("<html>not found</html>")
-    with pytest.raises(ValueError, match="empty.jpg is empty"):
+    with pytest.raises(ValueError, match=r"empty.jpg is empty"):
         read_image(tmp_path / "empty.jpg")
-    with pytest.raises(ValueError, match="text.jpg is not an image"):
+    with pytest.raises(ValueError, match=r"text.jpg is not an image"):
         read_image(tmp_path / "text.jpg")
-    with pytest.raises(FileNotFoundError, match="gone.jpg is not there"):
+    with pytest.raises(FileNotFoundError, match=r"gone.jpg is not there"):
         read_image(tmp_path / "gone.jpg")
     with pytest.raises(ValueError, match="is empty"):
         read_depth_png(tmp_path / "empty.jpg", 1000)
@@ -113,7 +113,7 @@ def test_npy_depth_with_impossible_values_is_refused(tmp_path, bad):
     array = np.ones((3, 3))
     array[1, 1] = bad
     np.save(tmp_path / "d.npy", array)
-    with pytest.raises(ValueError, match="d.npy holds 1 values that are NaN, infinite or negative"):
+    with pytest.raises(ValueError, match=r"d.npy holds 1 values that are NaN, infinite or negative"):
         read_depth_npy(tmp_path / "d.npy")
 
 
@@ -129,7 +129,7 @@ def test_npy_files_of_another_kind_are_refused(tmp_path):
     path.write_bytes(b"")
     with pytest.raises(ValueError, match="cannot be read as a NumPy array"):
         read_depth_npy(path)
-    with pytest.raises(FileNotFoundError, match="gone.npy"):
+    with pytest.raises(FileNotFoundError, match=r"gone.npy"):
         read_depth_npy(tmp_path / "gone.npy")
 
 

@@ -32,7 +32,7 @@ def test_images_of_any_kind_and_size_without_depth(tmp_path):
     data = load_folder(tmp_path)
     assert data.names == ("a", "b", "c") and data[2].image.shape == (3, 5, 9)
     assert data[0].depth is None and data[0].mask is None
-    with pytest.raises(ValueError, match="view 'a' .*has no depth map"):
+    with pytest.raises(ValueError, match=r"view 'a' .*has no depth map"):
         data.tensors((4, 4))
     assert describe_folder(tmp_path) == "3 images, 0 of them with depth"
 
@@ -103,6 +103,11 @@ def test_the_data_sets_and_what_is_known_of_them():
     assert [name for name, info in DATASETS.items() if not info.real] == ["scenes-rooms", "scenes-streets"]
 
 
+def test_scenes_say_the_same_of_themselves():
+    scenes = pytest.importorskip("mdelib.data.scenes", reason="needs the ray tracer (embreex)")
+    assert {name: info for name, info in DATASETS.items() if not info.real} == scenes.INFOS
+
+
 def test_the_data_folder_is_argument_then_environment_then_data(tmp_path, monkeypatch):
     monkeypatch.setenv("MDE_DATA", str(tmp_path))
     assert data_root("elsewhere").name == "elsewhere" and data_root() == tmp_path
@@ -113,7 +118,7 @@ def test_the_data_folder_is_argument_then_environment_then_data(tmp_path, monkey
 
 
 def test_an_unknown_name_lists_the_known_ones_and_the_nearest():
-    with pytest.raises(ValueError, match="'scenes-room' is unknown.*mean 'scenes-rooms'.*nyu, kitti, sunrgbd"):
+    with pytest.raises(ValueError, match=r"'scenes-room' is unknown.*mean 'scenes-rooms'.*nyu, kitti, sunrgbd"):
         load("scenes-room")
     with pytest.raises(ValueError, match="'nyu:test' is unknown"):
         load("nyu:test")
@@ -157,7 +162,7 @@ def test_present_speaks_of_every_data_set_and_of_an_empty_folder(tmp_path):
 
 
 def test_weights_are_found_or_their_command_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="meter_xxs_nyu.pth is not there.*download_meter.py"):
+    with pytest.raises(FileNotFoundError, match=r"meter_xxs_nyu.pth is not there.*download_meter.py"):
         weights_file("meter_xxs_nyu", tmp_path)
     with pytest.raises(ValueError, match="mean 'meter_xxs_nyu'"):
         weights_file("meter_xss_nyu", tmp_path)

@@ -52,7 +52,7 @@ def test_preparing_puts_axes_units_and_numbers_right(official):
 
 
 def test_the_prepared_folder_loads(official):
-    folder, images, depths = official
+    folder, _, depths = official
     prepare(folder)
     data = load_nyu(folder / "nyu", "train")
     assert len(data) == COUNT - 5 and data.names[0] == "00005"
@@ -87,7 +87,7 @@ def test_other_settings_do_not_mix_with_what_is_there(official):
     prepare(folder)
     with pytest.raises(ValueError, match="was prepared with settings"):
         prepare(folder, depth="raw")
-    with pytest.raises(ValueError, match="raw|filled"):
+    with pytest.raises(ValueError, match=r"raw|filled"):
         prepare(folder, depth="holes")
 
 
@@ -95,7 +95,7 @@ def test_damaged_official_files_are_named(official, tmp_path):
     folder, *_ = official
     whole = (folder / "labeled.mat").read_bytes()
     (folder / "labeled.mat").write_bytes(whole[:len(whole) // 2])
-    with pytest.raises(ValueError, match="labeled.mat cannot be read as a MATLAB v7.3"):
+    with pytest.raises(ValueError, match=r"labeled.mat cannot be read as a MATLAB v7.3"):
         prepare(folder)
     with h5py.File(folder / "labeled.mat", "w") as held:
         held["images"] = np.zeros((3, 4, 5), np.uint8)
@@ -107,23 +107,23 @@ def test_damaged_official_files_are_named(official, tmp_path):
         prepare(folder)
     with h5py.File(folder / "labeled.mat", "w") as held:
         held["images"], held["depths"] = np.zeros((3, 3, 4, 5), np.uint8), np.ones((3, 4, 5), np.float32)
-    with pytest.raises(ValueError, match="lists view 37 but .* holds 3"):
+    with pytest.raises(ValueError, match=r"lists view 37 but .* holds 3"):
         prepare(folder)
     assert not (folder / "nyu" / "splits.json").exists()
     (folder / "labeled.mat").unlink()
-    with pytest.raises(FileNotFoundError, match="download_nyu.py"):
+    with pytest.raises(FileNotFoundError, match=r"download_nyu.py"):
         prepare(folder)
 
 
 def test_the_split_file_is_checked(tmp_path):
     path = tmp_path / "splits.mat"
-    with pytest.raises(FileNotFoundError, match="splits.mat is not there"):
+    with pytest.raises(FileNotFoundError, match=r"splits.mat is not there"):
         read_nyu_splits(path)
     path.write_bytes(b"no matlab file at all" * 20)
-    with pytest.raises(ValueError, match="cannot be read as NYU's splits.mat"):
+    with pytest.raises(ValueError, match=r"cannot be read as NYU's splits.mat"):
         read_nyu_splits(path)
     scipy.io.savemat(path, {"trainNdxs": [[1], [2]]})
-    with pytest.raises(ValueError, match="cannot be read as NYU's splits.mat"):
+    with pytest.raises(ValueError, match=r"cannot be read as NYU's splits.mat"):
         read_nyu_splits(path)
     scipy.io.savemat(path, {"trainNdxs": [[1], [2]], "testNdxs": [[2], [3]]})
     with pytest.raises(ValueError, match="different numbers"):
@@ -156,10 +156,10 @@ def test_files_off_the_list_are_ignored_and_listed_files_must_be_there(tmp_path)
     Image.new("RGB", (8, 6)).save(folder / "rgb" / "00999.jpg")
     assert len(load_nyu(folder, "test")) == 3
     (folder / "depth" / "00001.png").unlink()
-    with pytest.raises(FileNotFoundError, match="depth/00001.png is not there.*lists view 1"):
+    with pytest.raises(FileNotFoundError, match=r"depth/00001.png is not there.*lists view 1"):
         load_nyu(folder, "test")
     (folder / "rgb" / "00001.jpg").unlink()
-    with pytest.raises(FileNotFoundError, match="rgb/00001.jpg is not there"):
+    with pytest.raises(FileNotFoundError, match=r"rgb/00001.jpg is not there"):
         load_nyu(folder, "test")
     assert describe_nyu(folder) == "40 of 795 training and 2 of 654 test views"
 
@@ -169,7 +169,7 @@ def test_files_off_the_list_are_ignored_and_listed_files_must_be_there(tmp_path)
 def test_a_bad_list_is_refused(tmp_path, content):
     folder = prepared(tmp_path / "nyu")
     (folder / "splits.json").write_text(content)
-    with pytest.raises(ValueError, match="splits.json"):
+    with pytest.raises(ValueError, match=r"splits.json"):
         load_nyu(folder, "test")
     assert "cannot be used" in describe_nyu(folder)
 
@@ -183,7 +183,7 @@ def test_a_damaged_view_is_named_when_it_is_read(tmp_path):
     for index, message in enumerate(("not one pixel has a depth", "both must be of one size", "is empty")):
         with pytest.raises(ValueError, match=message):
             data[index]
-    with pytest.raises(ValueError, match="0000[012]"):
+    with pytest.raises(ValueError, match=r"0000[012]"):
         data.tensors((6, 8))
 
 
@@ -214,7 +214,7 @@ def test_the_real_set(real_data):
     assert len(fit) + len(val) == 795 and len(val) == 80
     view = test.first(7)[3]
     assert view.image.shape == (3, 480, 640) and view.intrinsics is not None
-    assert 0.5 < view.depth[view.mask].min() and view.depth.max() <= 10
+    assert view.depth[view.mask].min() > 0.5 and view.depth.max() <= 10
     official = read_nyu_splits(real_data / "splits" / "nyu_splits.mat")
     assert [int(name) for name in train.names] == official["train"]
     assert {int(name) for name in test.names} <= set(official["test"])

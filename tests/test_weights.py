@@ -100,7 +100,7 @@ def test_long_lists_are_cut(tmp_path: Path, network: nn.Module) -> None:
 def test_truncated_file(network: nn.Module, tmp_path: Path, keep: int) -> None:
     path = save_weights(network, tmp_path / "a.safetensors")
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(ValueError, match="cut off, damaged or no weights file .*: delete it, then fetch it or train"):
+    with pytest.raises(ValueError, match=r"cut off, damaged or no weights file .*: delete it, then fetch it or train"):
         load_weights(network, path)
     with pytest.raises(ValueError, match="cut off"):
         build_from(path)

@@ -20,7 +20,9 @@ from mdelib.data.base import DataInfo, DepthBatch, DepthData, View
 from mdelib.data.cache import cached_tensors
 
 __all__ = ["DATASETS", "DataInfo", "DepthBatch", "DepthData", "View", "cached_tensors", "data_root", "load",
-           "present", "weights_file"]
+           "present", "scenes_root", "weights_file"]
+
+_HOME = Path(__file__).resolve().parents[2]
 
 DATASETS: dict[str, DataInfo] = {info.name: info for info in (
     DataInfo("scenes-rooms", "rendered rooms", min_depth=1e-3, max_depth=10.0, real=False),
@@ -33,8 +35,16 @@ _WEIGHTS = ("meter_xxs_nyu", "meter_xxs_kitti")
 
 
 def data_root(root: Path | str | None = None) -> Path:
-    """The folder that holds the data sets: the argument, else the environment's MDE_DATA, else ``data``."""
-    return Path(root if root is not None else os.environ.get("MDE_DATA") or "data").expanduser()
+    """The folder that holds the data sets: the argument, else the environment's MDE_DATA, else the pack's ``data``."""
+    return Path(root if root is not None else os.environ.get("MDE_DATA") or _HOME / "data").expanduser()
+
+
+def scenes_root(root: Path | str | None = None) -> Path:
+    """Where rendered scenes are kept: the argument, else MDE_SCENES, else the pack's ``data``.
+
+    Never MDE_DATA, which may be somebody's read-only folder of downloaded data sets.
+    """
+    return Path(root if root is not None else os.environ.get("MDE_SCENES") or _HOME / "data").expanduser()
 
 
 def load(name: str, split: str = "test", *, root: Path | str | None = None,
@@ -45,7 +55,7 @@ def load(name: str, split: str = "test", *, root: Path | str | None = None,
         name: one of `DATASETS`; ``"folder"`` is ``<root>/folder``, ``"folder:PATH"`` any folder of images.
         split: ``"train"`` and ``"test"`` are official; ``"fit"`` and ``"val"`` part ``"train"`` 9 to 1 (each
             data set's loader says how).
-        root: the data folder, see `data_root`.
+        root: the data folder, see `data_root` and, for scenes, `scenes_root`.
         size: (height, width) at which scenes are rendered, 96 x 128 by default. Photographs keep their own
             size until `DepthData.tensors` resizes them.
         count: at most so many views, spread evenly over the split; scenes render no more than these.
@@ -62,7 +72,7 @@ def load(name: str, split: str = "test", *, root: Path | str | None = None,
     if not DATASETS[kind].real:
         from mdelib.data.scenes import load_scenes  # ray tracing is slow to import and only scenes need it
 
-        return load_scenes(kind, split, root=home, **({} if size is None else {"size": size}), count=count)
+        return load_scenes(kind, split, root=scenes_root(root), **({} if size is None else {"size": size}), count=count)
     if kind == "folder":
         where = Path(place).expanduser() if place else home / "folder"
         if not where.is_dir():

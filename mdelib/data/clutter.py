@@ -7,15 +7,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from mdelib.data.furniture import Style, tint
 from mdelib.data.meshes import SceneBuilder
+from mdelib.data.styles import Style, tint
 from mdelib.data.textures import Material
 
-__all__ = ["bin_", "ceiling_lamp", "curtains", "door", "floor_lamp", "laptop", "monitor", "picture", "plant",
-           "rug", "scatter", "table_lamp", "window"]
+__all__ = ["bin_", "laptop", "monitor", "plant", "scatter"]
 
-_BRIGHT = ((0.6, 0.08, 0.06), (0.1, 0.25, 0.55), (0.75, 0.7, 0.62), (0.15, 0.42, 0.2), (0.75, 0.5, 0.08),
-           (0.1, 0.1, 0.12), (0.7, 0.72, 0.74), (0.45, 0.2, 0.4))
+_BRIGHT = (
+    (0.6, 0.08, 0.06),
+    (0.1, 0.25, 0.55),
+    (0.75, 0.7, 0.62),
+    (0.15, 0.42, 0.2),
+    (0.75, 0.5, 0.08),
+    (0.1, 0.1, 0.12),
+    (0.7, 0.72, 0.74),
+    (0.45, 0.2, 0.4),
+)
 _WHITE = Material("plain", (0.78, 0.78, 0.76), gloss=0.05)
 
 
@@ -31,8 +38,9 @@ def _cup(b: SceneBuilder) -> None:
 
 
 def _bottle(b: SceneBuilder) -> None:
-    glass = Material("plain", tint((0.08, 0.2, 0.1) if b.rng.random() < 0.6 else (0.5, 0.4, 0.25), b.rng, 0.3),
-                     gloss=0.5)
+    glass = Material(
+        "plain", tint((0.08, 0.2, 0.1) if b.rng.random() < 0.6 else (0.5, 0.4, 0.25), b.rng, 0.3), gloss=0.5
+    )
     b.part((-0.038, 0, -0.038), (0.038, 0.19, 0.038), glass, "cylinder")
     b.part((-0.038, 0.16, -0.038), (0.038, 0.23, 0.038), glass, "sphere")
     b.part((-0.014, 0.2, -0.014), (0.014, 0.30, 0.014), glass, "cylinder")
@@ -44,7 +52,9 @@ def _bowl(b: SceneBuilder) -> None:
     for index in range(5):
         angle = index * 1.26
         x, z = 0.055 * np.cos(angle), 0.055 * np.sin(angle)
-        fruit = Material("plain", tint((0.6, 0.25, 0.05) if index % 2 else (0.5, 0.07, 0.05), b.rng), gloss=0.15)
+        fruit = Material(
+            "plain", tint((0.6, 0.25, 0.05) if index % 2 else (0.5, 0.07, 0.05), b.rng), gloss=0.15
+        )
         b.part((x - 0.04, 0.06, z - 0.04), (x + 0.04, 0.14, z + 0.04), fruit, "sphere")
 
 
@@ -54,8 +64,11 @@ def _books(b: SceneBuilder) -> None:
         w, h, d = b.rng.uniform(0.14, 0.2), b.rng.uniform(0.018, 0.045), b.rng.uniform(0.2, 0.28)
         with b.thing(y=y, yaw=b.rng.uniform(-0.4, 0.4)):
             b.part((-w / 2, 0, -d / 2), (w / 2, h, d / 2), Material("plain", _color(b), gloss=0.08))
-            b.part((-w / 2 + 0.004, 0.004, -d / 2 - 0.001), (w / 2 + 0.001, h - 0.004, d / 2 + 0.001),
-                   Material("plain", (0.7, 0.68, 0.6)))
+            b.part(
+                (-w / 2 + 0.004, 0.004, -d / 2 - 0.001),
+                (w / 2 + 0.001, h - 0.004, d / 2 + 0.001),
+                Material("plain", (0.7, 0.68, 0.6)),
+            )
         y += h
 
 
@@ -63,30 +76,57 @@ def _vase(b: SceneBuilder) -> None:
     clay = Material("stripes", _color(b), _color(b), 0.06, gloss=0.2)
     b.part((-0.07, 0, -0.07), (0.07, 0.2, 0.07), clay, "sphere")
     b.part((-0.03, 0.16, -0.03), (0.03, 0.24, 0.03), clay, "pot")
-    b.part((-0.16, 0.2, -0.16), (0.16, 0.5, 0.16), Material("leaves", (0.12, 0.28, 0.07), (0.05, 0.13, 0.04), 0.1),
-           "tuft")
+    b.part(
+        (-0.16, 0.2, -0.16),
+        (0.16, 0.5, 0.16),
+        Material("leaves", (0.12, 0.28, 0.07), (0.05, 0.13, 0.04), 0.1),
+        "tuft",
+    )
 
 
 def _paper(b: SceneBuilder) -> None:
     b.part((-0.105, 0, -0.148), (0.105, 0.004, 0.148), _WHITE)
-    b.part((-0.08, 0.004, -0.12), (0.08, 0.0045, 0.12), Material("stripes", (0.75, 0.75, 0.74), (0.3, 0.3, 0.32), 0.02))
+    b.part(
+        (-0.08, 0.004, -0.12),
+        (0.08, 0.0045, 0.12),
+        Material("stripes", (0.75, 0.75, 0.74), (0.3, 0.3, 0.32), 0.02),
+    )
 
 
 def _crate(b: SceneBuilder) -> None:
     w, h, d = b.rng.uniform(0.1, 0.26), b.rng.uniform(0.06, 0.2), b.rng.uniform(0.1, 0.2)
     b.part((-w / 2, 0, -d / 2), (w / 2, h, d / 2), Material("plain", _color(b), gloss=0.05))
-    b.part((-w / 2 - 0.004, h * 0.8, -d / 2 - 0.004), (w / 2 + 0.004, h, d / 2 + 0.004), Material("plain", _color(b)))
+    b.part(
+        (-w / 2 - 0.004, h * 0.8, -d / 2 - 0.004),
+        (w / 2 + 0.004, h, d / 2 + 0.004),
+        Material("plain", _color(b)),
+    )
 
 
 def laptop(b: SceneBuilder, style: Style) -> None:
     """An open laptop that faces -z."""
     grey = Material("plain", (0.4, 0.4, 0.42), gloss=0.2)
     b.part((-0.17, 0, -0.12), (0.17, 0.018, 0.12), grey)
-    b.part((-0.15, 0.018, -0.02), (0.15, 0.021, 0.10), Material("tiles", (0.04, 0.04, 0.04), (0.2, 0.2, 0.2), 0.02))
+    b.part(
+        (-0.15, 0.018, -0.02),
+        (0.15, 0.021, 0.10),
+        Material("tiles", (0.04, 0.04, 0.04), (0.2, 0.2, 0.2), 0.02),
+    )
     with b.thing(y=0.015, z=0.12, pitch=0.3):
         b.part((-0.17, 0, -0.006), (0.17, 0.23, 0.006), grey)
-        b.part((-0.155, 0.015, -0.009), (0.155, 0.215, -0.006),
-               Material("screen", (0.1, 0.2, 0.4), (0.3, 0.5, 0.7), 1, float(b.rng.random()), (0.31, 0.2), emission=1.2))
+        b.part(
+            (-0.155, 0.015, -0.009),
+            (0.155, 0.215, -0.006),
+            Material(
+                "screen",
+                (0.1, 0.2, 0.4),
+                (0.3, 0.5, 0.7),
+                1,
+                float(b.rng.random()),
+                (0.31, 0.2),
+                emission=1.2,
+            ),
+        )
 
 
 def monitor(b: SceneBuilder, style: Style) -> None:
@@ -95,46 +135,37 @@ def monitor(b: SceneBuilder, style: Style) -> None:
     b.part((-0.11, 0, -0.02), (0.11, 0.015, 0.14), black)
     b.part((-0.02, 0.015, 0.08), (0.02, 0.2, 0.1), black)
     b.part((-0.28, 0.12, 0.04), (0.28, 0.46, 0.08), black)
-    b.part((-0.265, 0.135, 0.036), (0.265, 0.445, 0.04),
-           Material("screen", (0.15, 0.3, 0.45), (0.35, 0.4, 0.6), 1, float(b.rng.random()), (0.53, 0.31), emission=1.2))
-    b.part((-0.22, 0, -0.22), (0.22, 0.02, -0.08), Material("tiles", (0.06, 0.06, 0.06), (0.3, 0.3, 0.3), 0.025))
+    b.part(
+        (-0.265, 0.135, 0.036),
+        (0.265, 0.445, 0.04),
+        Material(
+            "screen",
+            (0.15, 0.3, 0.45),
+            (0.35, 0.4, 0.6),
+            1,
+            float(b.rng.random()),
+            (0.53, 0.31),
+            emission=1.2,
+        ),
+    )
+    b.part(
+        (-0.22, 0, -0.22), (0.22, 0.02, -0.08), Material("tiles", (0.06, 0.06, 0.06), (0.3, 0.3, 0.3), 0.025)
+    )
     b.part((0.27, 0, -0.19), (0.33, 0.03, -0.09), black, "sphere")
-
-
-def table_lamp(b: SceneBuilder, style: Style, lit: float) -> None:
-    """A lamp with a shade, 0.5 high; `lit` is what its shade glows with."""
-    b.part((-0.08, 0, -0.08), (0.08, 0.02, 0.08), style.metal, "cylinder")
-    b.part((-0.05, 0.02, -0.05), (0.05, 0.22, 0.05), style.second, "sphere")
-    b.part((-0.01, 0.2, -0.01), (0.01, 0.32, 0.01), style.metal, "cylinder")
-    shade = Material("plain", (0.85, 0.74, 0.52), emission=lit)
-    b.part((-0.15, 0.3, -0.15), (0.15, 0.5, 0.15), shade, "shade", casts=False)
-
-
-def floor_lamp(b: SceneBuilder, style: Style, lit: float) -> None:
-    """A standing lamp, 1.6 high."""
-    b.part((-0.14, 0, -0.14), (0.14, 0.025, 0.14), style.metal, "cylinder")
-    b.part((-0.012, 0.02, -0.012), (0.012, 1.4, 0.012), style.metal, "cylinder")
-    b.part((-0.2, 1.32, -0.2), (0.2, 1.6, 0.2), Material("plain", (0.85, 0.74, 0.52), emission=lit), "shade",
-           casts=False)
-
-
-def ceiling_lamp(b: SceneBuilder, style: Style, lit: float, drop: float) -> None:
-    """A lamp that hangs `drop` below y = 0, the ceiling."""
-    glow = Material("plain", (0.85, 0.80, 0.68), emission=lit)
-    if drop < 0.1:
-        b.part((-0.2, -0.08, -0.2), (0.2, -0.001, 0.2), glow, "cylinder", casts=False)
-        return
-    b.part((-0.008, -drop, -0.008), (0.008, -0.001, 0.008), style.metal, "cylinder", casts=False)
-    b.part((-0.18, -drop - 0.22, -0.18), (0.18, -drop, 0.18), glow, "shade" if b.rng.random() < 0.6 else "sphere",
-           casts=False)
 
 
 def plant(b: SceneBuilder, style: Style, height: float) -> None:
     """A plant in a pot."""
     wide = 0.15 + 0.1 * height
-    b.part((-wide * 0.7, 0, -wide * 0.7), (wide * 0.7, 0.28 * height, wide * 0.7),
-           Material("mottled", _color(b), (0.4, 0.25, 0.18), 0.2), "pot")
-    leaf = Material("leaves", tint((0.12, 0.30, 0.07), b.rng, 0.2), (0.04, 0.12, 0.03), 0.12, float(b.rng.random()))
+    b.part(
+        (-wide * 0.7, 0, -wide * 0.7),
+        (wide * 0.7, 0.28 * height, wide * 0.7),
+        Material("mottled", _color(b), (0.4, 0.25, 0.18), 0.2),
+        "pot",
+    )
+    leaf = Material(
+        "leaves", tint((0.12, 0.30, 0.07), b.rng, 0.2), (0.04, 0.12, 0.03), 0.12, float(b.rng.random())
+    )
     for index in range(3):
         with b.thing(yaw=1.3 * index, y=0.26 * height):
             r = height * (0.36 - 0.06 * index)
@@ -144,64 +175,6 @@ def plant(b: SceneBuilder, style: Style, height: float) -> None:
 def bin_(b: SceneBuilder, style: Style) -> None:
     """A waste-paper bin."""
     b.part((-0.14, 0, -0.14), (0.14, 0.32, 0.14), Material("plain", _color(b)), "pot")
-
-
-def rug(b: SceneBuilder, style: Style, width: float, depth: float) -> None:
-    """A rug, 8 mm thick."""
-    pattern = Material("rug", style.cushion.color, tint((0.62, 0.56, 0.44), b.rng, 0.2), 0.1, float(b.rng.random()),
-                       (width, depth))
-    b.part((-width / 2, 0, -depth / 2), (width / 2, 0.008, depth / 2), pattern)
-
-
-def picture(b: SceneBuilder, style: Style, width: float, height: float) -> None:
-    """A framed picture whose back is at z = 0, its lower edge at y = 0."""
-    b.part((-width / 2, 0, -0.025), (width / 2, height, 0), style.wood if b.rng.random() < 0.5 else style.metal)
-    b.part((-width / 2 + 0.025, 0.025, -0.028), (width / 2 - 0.025, height - 0.025, -0.025),
-           Material("picture", (0.5, 0.5, 0.5), seed=float(b.rng.random()), size=(width - 0.05, height - 0.05), gloss=0.1))
-
-
-def door(b: SceneBuilder, style: Style, width: float, height: float) -> None:
-    """A closed door with frame and handle; the wall is at z = 0."""
-    leaf = style.front if style.front.kind == "plain" else (_WHITE if b.rng.random() < 0.5 else style.second)
-    for x in (-width / 2 - 0.09, width / 2):
-        b.part((x, 0, -0.04), (x + 0.09, height + 0.09, 0), _WHITE)
-    b.part((-width / 2, height, -0.04), (width / 2, height + 0.09, 0), _WHITE)
-    b.part((-width / 2, 0.005, -0.015), (width / 2, height, 0), leaf)
-    for low, high in ((0.18, 0.85), (1.0, height - 0.18)):
-        for x in (-width / 2 + 0.12, 0.04):
-            b.part((x, low, -0.024), (x + width / 2 - 0.16, high, -0.015), leaf)
-    b.part((width / 2 - 0.17, 1.0, -0.06), (width / 2 - 0.05, 1.02, -0.035), style.metal)
-
-
-def window(b: SceneBuilder, width: float, height: float, view: Material) -> None:
-    """Frame, bars and view of a window in a wall opening; its sill is at y = 0, the wall's face at z = 0."""
-    b.part((-width / 2, 0, 0.10), (width / 2, height, 0.105), view, casts=False)
-    bar = 0.05
-    for x in (-width / 2, width / 2 - bar):
-        b.part((x, 0, 0.05), (x + bar, height, 0.098), _WHITE)
-    for y in (0.0, height - bar):
-        b.part((-width / 2 + bar, y, 0.05), (width / 2 - bar, y + bar, 0.098), _WHITE)
-    columns = max(2, round(width / 0.7))
-    for column in range(1, columns):
-        x = -width / 2 + column * width / columns
-        b.part((x - 0.02, bar, 0.06), (x + 0.02, height - bar, 0.098), _WHITE)
-    if height > 1.2 and b.rng.random() < 0.6:
-        b.part((-width / 2 + bar, height * 0.68, 0.06), (width / 2 - bar, height * 0.68 + 0.035, 0.098), _WHITE)
-    b.part((-width / 2 - 0.06, -0.04, -0.10), (width / 2 + 0.06, 0.0, 0.09), _WHITE)
-
-
-def curtains(b: SceneBuilder, style: Style, width: float, low: float, high: float) -> None:
-    """Two curtains of vertical folds on a rod, before a window as wide as `width`; the wall is at z = 0."""
-    cloth = style.cushion.color
-    folds = Material("folds", cloth, tuple(0.55 * value for value in cloth), 0.09, float(b.rng.random()))
-    b.part((-width / 2 - 0.4, high - 0.03, -0.13), (width / 2 + 0.4, high - 0.005, -0.105), style.metal, "cylinder-x")
-    for side in (-1, 1):
-        wide = b.rng.uniform(0.22, 0.34)
-        start = side * (width / 2 + 0.12) - wide / 2
-        count = 5
-        for fold in range(count):
-            x = start + fold * wide / count
-            b.part((x, low, -0.15), (x + wide / count * 1.05, high - 0.03, -0.08), folds, "cylinder")
 
 
 _SMALL = (_cup, _bottle, _bowl, _books, _vase, _paper, _crate)

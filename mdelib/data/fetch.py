@@ -159,5 +159,6 @@ def _drives(drives: str | Sequence[str], lists: dict[str, Path]) -> list[str]:
 def _read_of_sunrgbd(member: str) -> bool:
     """Whether the loader reads this member of either archive; the labels stay packed."""
     parts = member.split("/")
-    return parts[-1] in ("intrinsics.txt", "scene.txt", "allsplit.mat") and "fullres" not in parts or (
-        len(parts) > 1 and parts[-2] in ("image", "depth", "depth_bfx") and parts[0] == "SUNRGBD")
+    if parts[-1] in ("intrinsics.txt", "scene.txt", "allsplit.mat"):
+        return "fullres" not in parts
+    return parts[0] == "SUNRGBD" and len(parts) > 2 and parts[-2] in ("image", "depth", "depth_bfx")

@@ -11,11 +11,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
-import trimesh
 
+from mdelib.data.shapes import template
 from mdelib.data.textures import OWN_BORDER, Material, MaterialTable
 
 __all__ = ["CEILING", "GROUND", "WALL", "SceneBuilder", "SceneMesh", "rotation"]
@@ -55,110 +54,30 @@ class SceneMesh:
         """The same scene with other corners."""
         return replace(self, triangles=triangles)
 
+    def without_things(self) -> SceneMesh:
+        """The place alone: ground, walls and what is fixed to them."""
+        kept = ~np.isin(self.objects, list(self.stands))
+        columns = {
+            key: getattr(self, key)[kept]
+            for key in ("triangles", "normals", "uv", "material", "objects", "parts", "casts")
+        }
+        return replace(self, **columns, stands={}, contacts=self.contacts[:0])
+
 
 def rotation(yaw: float, pitch: float = 0.0, roll: float = 0.0) -> Array:
     """(3, 3) rotation: roll about z, then pitch about x, then yaw about the vertical; radians."""
-    cy, sy, cp, sp, cr, sr = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
+    cy, sy, cp, sp, cr, sr = (
+        np.cos(yaw),
+        np.sin(yaw),
+        np.cos(pitch),
+        np.sin(pitch),
+        np.cos(roll),
+        np.sin(roll),
+    )
     about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
     about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
     return about_y @ about_x @ about_z
-
-
-def _smooth(mesh: trimesh.Trimesh) -> tuple[Array, Array]:
-    """Corners and corner normals of a star-shaped mesh, moved into the unit cube."""
-    low, high = mesh.bounds
-    vertices = (mesh.vertices - low) / (high - low)
-    return vertices[mesh.faces], np.asarray(mesh.vertex_normals)[mesh.faces]
-
-
-def _flat(corners: Array) -> tuple[Array, Array]:
-    face = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    face /= np.linalg.norm(face, axis=1, keepdims=True)
-    return corners, np.repeat(face[:, None], 3, axis=1)
-
-
-def _cylinder(sides: int, top: float) -> tuple[Array, Array]:
-    """A cone frustum along y in the unit cube, `top` times as wide at its top; round shading, flat ends."""
-    angle = 2 * np.pi * np.arange(sides + 1) / sides
-    ring = np.stack([np.cos(angle), np.sin(angle)], -1)
-    def at(circle: Array, y: float, radius: float) -> Array:
-        return np.stack([0.5 + 0.5 * radius * circle[:, 0], np.full(len(circle), y),
-                         0.5 + 0.5 * radius * circle[:, 1]], -1)
-    a, b = ring[:-1], ring[1:]
-    low_a, low_b, high_a, high_b = at(a, 0, 1), at(b, 0, 1), at(a, 1, top), at(b, 1, top)
-    def side(circle: Array) -> Array:
-        return np.stack([circle[:, 0], np.full(len(circle), 0.5 * (1 - top)), circle[:, 1]], -1)
-    na, nb = side(a), side(b)
-    foot, head = np.broadcast_to([0.5, 0.0, 0.5], low_a.shape), np.broadcast_to([0.5, 1.0, 0.5], low_a.shape)
-    walls = np.concatenate([np.stack([low_a, high_a, high_b], 1), np.stack([low_a, high_b, low_b], 1)])
-    wall_normals = np.concatenate([np.stack([na, na, nb], 1), np.stack([na, nb, nb], 1)])
-    ends, end_normals = _flat(np.concatenate([np.stack([foot, low_a, low_b], 1),
-                                              np.stack([head, high_b, high_a], 1)])) if top > 0 else _flat(
-        np.stack([foot, low_a, low_b], 1))
-    return np.concatenate([walls, ends]), np.concatenate([wall_normals, end_normals])
-
-
-def _box(top_x: float = 1.0, top_z: float = 1.0) -> tuple[Array, Array]:
-    """A box, or a truncated wedge whose top face is `top_x` by `top_z` of its bottom face."""
-    mesh = trimesh.creation.box(extents=(1, 1, 1))
-    corners = mesh.vertices[mesh.faces] + 0.5
-    upper = corners[..., 1] > 0.5
-    corners[..., 0] = np.where(upper, 0.5 + (corners[..., 0] - 0.5) * top_x, corners[..., 0])
-    corners[..., 2] = np.where(upper, 0.5 + (corners[..., 2] - 0.5) * top_z, corners[..., 2])
-    return _flat(corners)
-
-
-@lru_cache(maxsize=None)
-def _template(shape: str) -> tuple[Array, Array, Array]:
-    """Corners (T, 3, 3) in the unit cube, corner normals, and the axis (T,) that each face looks along."""
-    if shape == "box":
-        corners, normals = _box()
-    elif shape == "cabin":
-        corners, normals = _box(0.82, 0.62)
-    elif shape == "hood":
-        corners, normals = _box(0.93, 0.94)
-    elif shape == "roof":  # ridge along x
-        corners, normals = _box(1.0, 0.02)
-    elif shape.startswith("cylinder"):  # along y; cylinder-x lies along x
-        corners, normals = _cylinder(14, 1.0)
-        if shape == "cylinder-x":  # a proper rotation, so that faces keep looking outwards
-            corners, normals = corners[..., [1, 2, 0]], normals[..., [1, 2, 0]]
-    elif shape == "shade":
-        corners, normals = _cylinder(14, 0.62)
-    elif shape == "pot":
-        corners, normals = _cylinder(12, 0.7)
-        corners = np.stack([corners[..., 0], 1 - corners[..., 1], 1 - corners[..., 2]], -1)
-        normals = normals * [1, -1, -1]
-    elif shape == "cone":
-        corners, normals = _cylinder(10, 0.0)
-    elif shape == "sphere":
-        corners, normals = _smooth(trimesh.creation.icosphere(subdivisions=2))
-    elif shape.startswith("blob"):
-        sphere = trimesh.creation.icosphere(subdivisions=2)
-        rng = np.random.default_rng(int(shape[4:]))
-        lumps = rng.standard_normal((26, 3))
-        lumps /= np.linalg.norm(lumps, axis=1, keepdims=True)
-        bulge = np.exp(9 * (sphere.vertices @ lumps.T - 1)).max(1) * 0.55
-        sphere.vertices = sphere.vertices * (0.62 + bulge + 0.09 * rng.standard_normal(len(bulge)))[:, None]
-        corners, normals = _smooth(sphere)
-    elif shape == "tuft":  # crossed leaves of a plant
-        rng = np.random.default_rng(3)
-        leaves = []
-        for index in range(22):
-            turn, rise, wide = index * 2.4 + rng.uniform(0, 0.5), rng.uniform(0.35, 1.0), rng.uniform(0.05, 0.1)
-            reach = 0.5 * (1.05 - rise * 0.6)
-            out, side = np.array([np.cos(turn), 0, np.sin(turn)]), np.array([-np.sin(turn), 0, np.cos(turn)])
-            root, middle = np.array([0.5, 0, 0.5]), np.array([0.5, rise * 0.75, 0.5]) + 0.5 * reach * out
-            tip = np.array([0.5, rise, 0.5]) + reach * out
-            leaves += [[root, middle - wide * side, middle + wide * side],
-                       [tip, middle + wide * side, middle - wide * side]]
-        corners, normals = _flat(np.array(leaves))
-    else:
-        raise ValueError(f"unknown part shape {shape!r}: expected box, cabin, hood, roof, cylinder, cylinder-x, "
-                         "shade, pot, cone, sphere, blob<seed> or tuft")
-    face = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    return corners, normals, np.abs(face).argmax(1)
 
 
 @dataclass(frozen=True)
@@ -192,8 +111,18 @@ class SceneBuilder:
         return self._index[material]
 
     @contextmanager
-    def thing(self, x: float = 0.0, z: float = 0.0, yaw: float = 0.0, *, y: float = 0.0, pitch: float = 0.0,
-              roll: float = 0.0, structure: int | None = None, fixed: bool = False) -> Iterator[None]:
+    def thing(
+        self,
+        x: float = 0.0,
+        z: float = 0.0,
+        yaw: float = 0.0,
+        *,
+        y: float = 0.0,
+        pitch: float = 0.0,
+        roll: float = 0.0,
+        structure: int | None = None,
+        fixed: bool = False,
+    ) -> Iterator[None]:
         """Parts added inside stand in a frame at (x, y, z) of the present frame, turned by `yaw` radians.
 
         The outermost frame starts a new object id (or uses `structure`); frames inside it belong to it.
@@ -216,11 +145,20 @@ class SceneBuilder:
         finally:
             self._frame = outer
 
-    def part(self, low: tuple[float, float, float], high: tuple[float, float, float], material: Material,
-             shape: str = "box", *, casts: bool = True) -> None:
+    def part(
+        self,
+        low: tuple[float, float, float],
+        high: tuple[float, float, float],
+        material: Material,
+        shape: str = "box",
+        *,
+        casts: bool = True,
+    ) -> None:
         """Adds a part that fills the box from `low` to `high` in the present frame, metres."""
         frame = self._frame
-        self._parts[shape].append((low, high, frame.turn, frame.origin, self.material(material), frame.thing, casts))
+        self._parts[shape].append(
+            (low, high, frame.turn, frame.origin, self.material(material), frame.thing, casts)
+        )
 
     def place(self, x: float, y: float, z: float) -> Array:
         """A point of the present frame in the world."""
@@ -231,7 +169,7 @@ class SceneBuilder:
         columns: dict[str, list[Array]] = defaultdict(list)
         count = 0
         for shape, parts in self._parts.items():
-            unit, unit_normals, axis = _template(shape)
+            unit, unit_normals, axis = template(shape)
             low = np.array([part[0] for part in parts], float)[:, None, None]
             size = np.array([part[1] for part in parts], float)[:, None, None] - low
             turn = np.array([part[2] for part in parts])[:, None]
@@ -240,11 +178,15 @@ class SceneBuilder:
             corners = (local + low) @ np.swapaxes(turn, -1, -2) + origin
             normals = (unit_normals[None] / size) @ np.swapaxes(turn, -1, -2)
             normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
-            across = np.where(axis == 0, 2, 0)[None, :, None]  # u is horizontal, v is up (or z on level faces)
+            across = np.where(axis == 0, 2, 0)[
+                None, :, None
+            ]  # u is horizontal, v is up (or z on level faces)
             up = np.where(axis == 1, 2, 1)[None, :, None]
             shape_of = local.shape[:-1]
             # patterns run on across the parts of a thing, but for those that know their own border
-            framed = np.array([self._materials[part[4]].kind in OWN_BORDER for part in parts])[:, None, None, None]
+            framed = np.array([self._materials[part[4]].kind in OWN_BORDER for part in parts])[
+                :, None, None, None
+            ]
             place = np.where(framed, local, local + low)
             u = np.take_along_axis(place, np.broadcast_to(across, shape_of)[..., None], -1)[..., 0]
             v = np.take_along_axis(place, np.broadcast_to(up, shape_of)[..., None], -1)[..., 0]
@@ -258,7 +200,11 @@ class SceneBuilder:
             columns["triangles"].append(corners.reshape(-1, 3, 3))
             columns["normals"].append(normals.reshape(-1, 3, 3).astype(np.float32))
             columns["uv"].append(np.stack([u, v], -1).reshape(-1, 3, 2).astype(np.float32))
-            for key, column, kind in (("material", 4, np.int32), ("objects", 5, np.int32), ("casts", 6, bool)):
+            for key, column, kind in (
+                ("material", 4, np.int32),
+                ("objects", 5, np.int32),
+                ("casts", 6, bool),
+            ):
                 columns[key].append(np.repeat(np.array([part[column] for part in parts], kind), per_part))
             columns["parts"].append(np.repeat(np.arange(count, count + len(parts), dtype=np.int32), per_part))
             columns["contacts"].append(self._contacts(parts, corners))
@@ -271,5 +217,12 @@ class SceneBuilder:
         foot = np.array([self._stands[part[5]][1] if part[5] in self._stands else np.inf for part in parts])
         bottom = corners[..., 1].min((1, 2))
         chosen = corners[(foot < 0.3) & (bottom < np.where(foot < 0.3, foot, 0) + 0.05)]
-        return np.stack([chosen[..., 0].min((1, 2)), chosen[..., 0].max((1, 2)),
-                         chosen[..., 2].min((1, 2)), chosen[..., 2].max((1, 2))], -1)
+        return np.stack(
+            [
+                chosen[..., 0].min((1, 2)),
+                chosen[..., 0].max((1, 2)),
+                chosen[..., 2].min((1, 2)),
+                chosen[..., 2].max((1, 2)),
+            ],
+            -1,
+        )

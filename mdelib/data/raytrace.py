@@ -45,7 +45,9 @@ class GroundTruth:
     objects: Array
 
 
-def look(position: Array, *, yaw: float, pitch: float, roll: float = 0.0, fov: float, size: tuple[int, int]) -> Camera:
+def look(
+    position: Array, *, yaw: float, pitch: float, roll: float = 0.0, fov: float, size: tuple[int, int]
+) -> Camera:
     """A camera at `position` that looks along +z, turned right by `yaw`, down by `pitch`; radians.
 
     Args:
@@ -92,21 +94,22 @@ class Tracer:
         TriangleMesh(scene, np.ascontiguousarray(corners, np.float32))
         return scene
 
-    def first_hit(self, origins: Array, directions: Array,
-                  reach: float = np.inf) -> tuple[Array, Array, Array]:
+    def first_hit(
+        self, origins: Array, directions: Array, reach: float = np.inf
+    ) -> tuple[Array, Array, Array]:
         """The triangle (N,) that each ray meets first (-1 for none) and the place (N,), (N,) inside it.
 
         A point inside a triangle is (1 - u - v)·corner 0 + u·corner 1 + v·corner 2.
         """
-        rays = [np.ascontiguousarray(array, np.float32) for array in (origins, directions)]
+        rays = [np.require(array, np.float32, "CW") for array in (origins, directions)]  # Embree wants both
         far = np.full(len(rays[0]), min(reach, 1e30), np.float32)
         hit = self._all.run(*rays, dists=far, output=1)
         return hit["primID"], hit["u"], hit["v"]
 
     def blocked(self, origins: Array, directions: Array, distance: float | Array) -> Array:
         """Whether anything that casts shadows lies within `distance` (in lengths of the direction); (N,) bool."""
-        rays = [np.ascontiguousarray(array, np.float32) for array in (origins, directions)]
-        far = np.ascontiguousarray(np.broadcast_to(np.float32(distance), len(rays[0])))
+        rays = [np.require(array, np.float32, "CW") for array in (origins, directions)]  # Embree wants both
+        far = np.array(np.broadcast_to(distance, len(rays[0])), np.float32)
         return self._casting.run(*rays, query="OCCLUDED", dists=far) >= 0
 
     def distance(self, origins: Array, directions: Array, triangle: Array) -> Array:

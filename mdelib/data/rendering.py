@@ -16,7 +16,7 @@ import numpy as np
 from mdelib.data.meshes import SceneMesh
 from mdelib.data.raytrace import Camera, GroundTruth, Tracer, ground_truth
 from mdelib.data.rooms import build_room
-from mdelib.data.shading import Setting, photograph, without_sun
+from mdelib.data.shading import Setting, photograph
 from mdelib.data.streets import FAR, build_street
 
 __all__ = ["COUNTS", "CUES", "GENERATOR_VERSION", "SIZE_REFERENCE", "generator_key", "render_arrays"]
@@ -26,8 +26,25 @@ GENERATOR_VERSION = 1
 CUES = ("shadows", "texture", "contact", "size")
 COUNTS = {"scenes-rooms": {"train": 600, "test": 100}, "scenes-streets": {"train": 300, "test": 60}}
 SIZE_REFERENCE = {"scenes-rooms": 4.0, "scenes-streets": 20.0}  # metres, see `shrink_things`
-_MODULES = ("textures", "meshes", "raytrace", "shading", "furniture", "clutter", "rooms", "street_things", "streets",
-            "rendering")
+_MODULES = (
+    "textures",
+    "shapes",
+    "meshes",
+    "raytrace",
+    "shading",
+    "styles",
+    "furniture",
+    "cupboards",
+    "clutter",
+    "fittings",
+    "floor_plan",
+    "room_shell",
+    "rooms",
+    "houses",
+    "street_things",
+    "streets",
+    "rendering",
+)
 _VISIBLE = 2  # a pixel has changed when a channel differs by more than this, of 255
 
 
@@ -39,8 +56,12 @@ def generator_key() -> str:
         tree = ast.parse(Path(__file__).with_name(f"{module}.py").read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             body = getattr(node, "body", None)
-            if (isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and body
-                    and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant)):
+            if (
+                isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+                and body
+                and isinstance(body[0], ast.Expr)
+                and isinstance(body[0].value, ast.Constant)
+            ):
                 node.body = body[1:] or [ast.Pass()]
         digest.update(ast.dump(tree).encode())
     return digest.hexdigest()[:16]
@@ -95,8 +116,9 @@ def _scene(name: str, split: str, index: int, size: tuple[int, int]) -> tuple[Sc
     return build(np.random.default_rng(_seed(name, split, index)), size)
 
 
-def render_arrays(name: str, split: str, index: int, size: tuple[int, int], without: str | None = None
-                  ) -> dict[str, Array]:
+def render_arrays(
+    name: str, split: str, index: int, size: tuple[int, int], without: str | None = None
+) -> dict[str, Array]:
     """One view, quantised as it is stored.
 
     Args:
@@ -120,15 +142,24 @@ def render_arrays(name: str, split: str, index: int, size: tuple[int, int], with
         full = image
         if without == "size":
             tracer = Tracer(shrink_things(mesh, camera, SIZE_REFERENCE[name]))
-        if without == "shadows" and name == "scenes-rooms":
-            setting = without_sun(setting)  # without its shadow, the wall would let the sun flood the room
-        image, _ = photograph(tracer, camera, setting, size, noise_seed,
-                              without=None if without == "size" else without, exposure=exposure)
+        image, _ = photograph(
+            tracer,
+            camera,
+            setting,
+            size,
+            noise_seed,
+            without=None if without == "size" else without,
+            exposure=exposure,
+        )
         changed = (np.abs(image.astype(int) - full) > _VISIBLE).any(-1)
     truth = ground_truth(tracer, camera, size, FAR if name == "scenes-streets" else np.inf)
-    arrays = {"image": image, "depth": truth.depth.astype(np.float32),
-              "normals": np.round(truth.normals * 32767).astype(np.int16), "objects": truth.objects.astype(np.int16),
-              "intrinsics": camera.matrix}
+    arrays = {
+        "image": image,
+        "depth": truth.depth.astype(np.float32),
+        "normals": np.round(truth.normals * 32767).astype(np.int16),
+        "objects": truth.objects.astype(np.int16),
+        "intrinsics": camera.matrix,
+    }
     if name == "scenes-streets":
         arrays["lidar"] = _lidar(camera, truth, [*_seed(name, split, index), 2])
     if changed is not None:

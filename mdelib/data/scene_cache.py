@@ -54,7 +54,7 @@ def _store(path: Path, arrays: dict[str, Array]) -> None:
 def is_stored(path: Path) -> bool:
     """Whether the view's file is there, whole, and made by the present code."""
     try:
-        with np.load(path, allow_pickle=False) as file:  # a truncated file has lost the directory at its end
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:  # a truncated file has lost the directory at its end
             return str(file["key"]) == generator_key()
     except _DAMAGE:
         return False
@@ -63,7 +63,7 @@ def is_stored(path: Path) -> bool:
 def read_stored(path: Path, name: str, split: str, index: int, size: tuple[int, int]) -> dict[str, Array]:
     """The view's arrays; a file that was damaged since is rendered again."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             if str(file["key"]) == generator_key():
                 return {key: file[key] for key in file.files if key != "key"}
     except _DAMAGE:
@@ -73,15 +73,28 @@ def read_stored(path: Path, name: str, split: str, index: int, size: tuple[int, 
     return arrays
 
 
-def _render_to(folder: Path, name: str, split: str, size: tuple[int, int], indices: Sequence[int],
-               done: Callable[[int], None] = lambda count: None) -> None:
+def _render_to(
+    folder: Path,
+    name: str,
+    split: str,
+    size: tuple[int, int],
+    indices: Sequence[int],
+    done: Callable[[int], None] = lambda count: None,
+) -> None:
     for count, index in enumerate(indices, 1):
         _store(view_file(folder, split, index), render_arrays(name, split, index, size))
         done(count)
 
 
-def render_missing(root: Path, name: str, split: str, size: tuple[int, int], indices: Sequence[int], *,
-                   processes: int | None = None) -> Path:
+def render_missing(
+    root: Path,
+    name: str,
+    split: str,
+    size: tuple[int, int],
+    indices: Sequence[int],
+    *,
+    processes: int | None = None,
+) -> Path:
     """Renders the views that are not stored yet and returns their folder.
 
     Args:
@@ -98,31 +111,63 @@ def render_missing(root: Path, name: str, split: str, size: tuple[int, int], ind
     if not missing:
         return folder
     console = Console(stderr=True)
-    bar = Progress(TextColumn(f"rendering {name} {split}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-                   console=console, transient=True, disable=not console.is_terminal)
+    bar = Progress(
+        TextColumn(f"rendering {name} {split}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
     workers = processes if processes is not None else (os.cpu_count() or 1)
     with bar:
         task = bar.add_task("", total=len(missing))
         if workers <= 1 or len(missing) <= _ALONE:
             _render_to(folder, name, split, size, missing, lambda count: bar.update(task, completed=count))
         else:
-            _share(folder, name, split, size, missing, workers, lambda count: bar.update(task, completed=count))
+            _share(
+                folder, name, split, size, missing, workers, lambda count: bar.update(task, completed=count)
+            )
     return folder
 
 
-def _share(folder: Path, name: str, split: str, size: tuple[int, int], missing: Sequence[int], workers: int,
-           done: Callable[[int], None]) -> None:
+def _share(
+    folder: Path,
+    name: str,
+    split: str,
+    size: tuple[int, int],
+    missing: Sequence[int],
+    workers: int,
+    done: Callable[[int], None],
+) -> None:
     """Plain child processes: unlike a pool they never run the caller's script again, guarded or not."""
     home = str(Path(__file__).resolve().parents[2])
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))}
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
+    }
     environment |= {key: "1" for key in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
     children = []
     try:
         for worker in range(workers):
-            job = json.dumps({"folder": str(folder.resolve()), "name": name, "split": split, "size": size,
-                              "indices": list(missing[worker::workers])})
-            children.append(subprocess.Popen([sys.executable, "-m", "mdelib.data.scene_cache", job], env=environment,
-                                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+            job = json.dumps(
+                {
+                    "folder": str(folder.resolve()),
+                    "name": name,
+                    "split": split,
+                    "size": size,
+                    "indices": list(missing[worker::workers]),
+                }
+            )
+            children.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "mdelib.data.scene_cache", job],
+                    env=environment,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                )
+            )
         waiting = set(missing)
         while any(child.poll() is None for child in children):
             time.sleep(0.1)
@@ -133,8 +178,10 @@ def _share(folder: Path, name: str, split: str, size: tuple[int, int], missing: 
         for child in children:
             if child.poll():
                 said = (child.stdout.read() if child.stdout else "").strip().splitlines()[-1:]
-                raise RuntimeError(f"rendering {name} {split} stopped with exit status {child.returncode}: "
-                                   f"{' '.join(said) or 'it said nothing'}; what was finished is kept")
+                raise RuntimeError(
+                    f"rendering {name} {split} stopped with exit status {child.returncode}: "
+                    f"{' '.join(said) or 'it said nothing'}; what was finished is kept"
+                )
     finally:
         for child in children:
             child.kill()

@@ -9,7 +9,9 @@ photograph has. Object ids: 0 nothing (sky), 1 ground, 2 wall, 3 ceiling, things
 
 What "without" removes, and what the depth then is:
 
-- ``"shadows"``: cast shadows and ambient occlusion (in rooms also the sun's patches). Depth unchanged.
+- ``"shadows"``: the shadows that movable things cast, on the place, on each other and on themselves, and their
+  share of the ambient occlusion; the place still shades itself, and surfaces still darken away from the light.
+  Depth unchanged.
 - ``"texture"``: every material has its mean colour; shading and shadows stay. Depth unchanged.
 - ``"contact"``: a soft veil of the ground's mean colour hides where movable things touch the ground: within 0.12 m
   (streets 0.4 m) of their feet on the ground and 0.10 m (0.3 m) up. It fades to nothing at twice that. Depth
@@ -19,7 +21,7 @@ What "without" removes, and what the depth then is:
   distance, while where it stands still does. Depth is that of the shrunk scene.
 
 Doors, windows, pictures, rugs and houses count as part of the place: they are not movable. Explained in
-notebooks/00_start_here.ipynb and notebooks/14_faithful.ipynb.
+notebooks/00_start_here.ipynb and notebooks/14 (is the explanation faithful?).
 """
 
 from __future__ import annotations
@@ -29,15 +31,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mdelib.data.base import DataInfo, DepthData, View
+from mdelib.data import DATASETS
+from mdelib.data.base import DepthData, View
 from mdelib.data.rendering import COUNTS, CUES, GENERATOR_VERSION, generator_key, render_arrays
 from mdelib.data.scene_cache import read_stored, render_missing, view_file
 
-__all__ = ["CUES", "GENERATOR_VERSION", "INFOS", "load_scenes", "render_view"]
+__all__ = ["CUES", "GENERATOR_VERSION", "load_scenes", "render_view"]
 
-INFOS = {"scenes-rooms": DataInfo("scenes-rooms", "rendered rooms", min_depth=1e-3, max_depth=10.0, real=False),
-         "scenes-streets": DataInfo("scenes-streets", "rendered streets", min_depth=1e-3, max_depth=80.0, real=False)}
-_SPLITS = {"train": "train", "test": "test", "fit": "train", "val": "train"}  # split -> where its views come from
+_SPLITS = {
+    "train": "train",
+    "test": "test",
+    "fit": "train",
+    "val": "train",
+}  # split -> where its views come from
 _SMALLEST = 8
 
 
@@ -62,8 +68,10 @@ def _view(label: str, arrays: dict[str, np.ndarray]) -> View:
     depth = torch.from_numpy(arrays["depth"])[None]
     normals = torch.from_numpy(arrays["normals"].astype(np.float32)).permute(2, 0, 1)
     length = normals.norm(dim=0, keepdim=True)
-    extras = {"normals": torch.where(length > 0, normals / length.clamp(min=1), normals).contiguous(),
-              "objects": torch.from_numpy(arrays["objects"].astype(np.int64))[None]}
+    extras = {
+        "normals": torch.where(length > 0, normals / length.clamp(min=1), normals).contiguous(),
+        "objects": torch.from_numpy(arrays["objects"].astype(np.int64))[None],
+    }
     if "lidar" in arrays:
         extras["lidar"] = depth * torch.from_numpy(arrays["lidar"])[None]
     if "cue_pixels" in arrays:
@@ -72,8 +80,9 @@ def _view(label: str, arrays: dict[str, np.ndarray]) -> View:
     return View(label, image, depth, depth > 0, torch.from_numpy(arrays["intrinsics"]).float(), extras)
 
 
-def render_view(name: str, split: str, index: int, size: tuple[int, int] = (96, 128), *,
-                without: str | None = None) -> View:
+def render_view(
+    name: str, split: str, index: int, size: tuple[int, int] = (96, 128), *, without: str | None = None
+) -> View:
     """Renders one view now, with a cue removed on request (see the top of this module).
 
     Args:
@@ -92,16 +101,27 @@ def render_view(name: str, split: str, index: int, size: tuple[int, int] = (96, 
     """
     size = _check(name, split, size)
     if without is not None and without not in CUES:
-        raise ValueError(f"cue {without!r} is unknown: choose one of {', '.join(CUES)}, or None to remove nothing")
+        raise ValueError(
+            f"cue {without!r} is unknown: choose one of {', '.join(CUES)}, or None to remove nothing"
+        )
     indices = _indices(name, split)
     if not 0 <= index < len(indices):
-        raise ValueError(f"view {index} of {name!r} {split!r} does not exist: choose one of 0 to {len(indices) - 1}")
+        raise ValueError(
+            f"view {index} of {name!r} {split!r} does not exist: choose one of 0 to {len(indices) - 1}"
+        )
     source, number = _SPLITS[split], indices[index]
     return _view(f"{source}-{number:04d}", render_arrays(name, source, number, size, without))
 
 
-def load_scenes(name: str, split: str, *, root: Path, size: tuple[int, int] = (96, 128), count: int | None = None,
-                processes: int | None = None) -> DepthData:
+def load_scenes(
+    name: str,
+    split: str,
+    *,
+    root: Path,
+    size: tuple[int, int] = (96, 128),
+    count: int | None = None,
+    processes: int | None = None,
+) -> DepthData:
     """A split of the rendered scenes; what is not stored yet is rendered first, with a progress bar.
 
     Args:
@@ -129,4 +149,4 @@ def load_scenes(name: str, split: str, *, root: Path, size: tuple[int, int] = (9
         return _view(label, read_stored(view_file(folder, source, index), name, source, index, size))
 
     signature = f"{GENERATOR_VERSION} {size[0]}x{size[1]} {generator_key()}"
-    return DepthData(INFOS[name], split, list(chosen), read, signature)
+    return DepthData(DATASETS[name], split, list(chosen), read, signature)

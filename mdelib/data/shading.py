@@ -7,13 +7,13 @@ into the hemisphere; what arrives is smoothed inside each face, so that shadows 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
+from mdelib.data.meshes import GROUND
 from mdelib.data.raytrace import Camera, Tracer, pixel_rays
 from mdelib.data.textures import albedo, mean_albedo
-from mdelib.data.meshes import GROUND
 
 __all__ = ["Light", "Setting", "photograph"]
 
@@ -77,42 +77,50 @@ def _unit(a: Array) -> Array:
     return a / np.maximum(np.sqrt(_dot(a, a)), 1e-12)[:, None]
 
 
-def _arriving(tracer: Tracer, light: Light, chance: Array, points: Array, normals: Array, view: Array, gloss: Array,
-              shadows: bool) -> tuple[Array, Array]:
+def _arriving(
+    tracer: Tracer, light: Light, chance: Array, points: Array, normals: Array, view: Array, gloss: Array
+) -> tuple[Array, Array]:
     """Light from `light` at surface points: irradiance and highlight, (N, 3) each."""
     jitter = 2 * chance - 1
-    target = light.position + jitter[:, :1] * light.u + jitter[:, 1:] * light.v
+    position, u, v, color = (
+        np.asarray(a, np.float32) for a in (light.position, light.u, light.v, light.color)
+    )
+    target = position + jitter[:, :1] * u + jitter[:, 1:] * v
     to_light = np.broadcast_to(target, points.shape) if light.sun else target - points
-    square = np.ones(len(points)) if light.sun else _dot(to_light, to_light)
+    square = np.ones(len(points), np.float32) if light.sun else _dot(to_light, to_light)
     direction = to_light / np.sqrt(_dot(to_light, to_light))[:, None]
     strength = np.maximum(_dot(normals, direction), 0)
     if light.normal is not None:
-        strength = strength * np.maximum(-(direction @ light.normal), 0)
+        strength = strength * np.maximum(-(direction @ np.asarray(light.normal, np.float32)), 0)
     lit = strength > 0
-    if shadows and lit.any():
-        rows = np.flatnonzero(lit)
+    rows = np.flatnonzero(lit)
+    if len(rows):
         # the ray stops short of the lamp: its own shade must not darken the room
-        lit[rows] = ~tracer.blocked(points[rows], direction[rows] if light.sun else to_light[rows],
-                                    1e4 if light.sun else 0.96)
-    falloff = lit / np.maximum(square, 0.05)
+        lit[rows] = ~tracer.blocked(
+            points[rows], direction[rows] if light.sun else to_light[rows], 1e4 if light.sun else 0.96
+        )
+    falloff = lit / np.maximum(square, np.float32(0.05))
     half = _unit(direction + view)
     shine = np.maximum(_dot(normals, half), 0) ** 70 * gloss * falloff * (strength > 0) * 2.0
-    return (strength * falloff)[:, None] * light.color, shine[:, None] * light.color
+    return (strength * falloff)[:, None] * color, shine[:, None] * color
 
 
-def _ambient(tracer: Tracer, setting: Setting, chance: Array, points: Array, normals: Array, means: Array,
-             shadows: bool) -> Array:
+def _ambient(
+    tracer: Tracer, setting: Setting, chance: Array, points: Array, normals: Array, means: Array
+) -> Array:
     """Ambient light (N, 3), less what near surfaces block, plus what their colour sends back."""
     up = 0.5 + 0.5 * normals[:, 1:2]
-    light = setting.ambient[0] * up + setting.ambient[1] * (1 - up)
-    if not shadows:
-        return light
+    above, below = np.asarray(setting.ambient, np.float32)
+    light = above * up + below * (1 - up)
     angle, radius = 2 * np.pi * chance[:, 0], np.sqrt(chance[:, 1])
-    helper = np.where(np.abs(normals[:, :1]) > 0.7, [[0.0, 1.0, 0.0]], [[1.0, 0.0, 0.0]])
+    helper = np.where(np.abs(normals[:, :1]) > 0.7, np.float32([0, 1, 0]), np.float32([1, 0, 0]))
     side = _unit(np.cross(normals, helper))
     other = np.cross(normals, side)
-    direction = (side * (radius * np.cos(angle))[:, None] + other * (radius * np.sin(angle))[:, None]
-                 + normals * np.sqrt(1 - chance[:, 1])[:, None])
+    direction = (
+        side * (radius * np.cos(angle))[:, None]
+        + other * (radius * np.sin(angle))[:, None]
+        + normals * np.sqrt(1 - chance[:, 1])[:, None]
+    )
     triangle, _, _ = tracer.first_hit(points, direction, setting.reach)
     rows = np.flatnonzero(triangle >= 0)
     seen = triangle[rows]
@@ -141,8 +149,9 @@ def _smooth_inside_faces(light: Array, face: Array) -> Array:
     return total / count[..., None]
 
 
-def _mirrored(tracer: Tracer, setting: Setting, points: Array, normals: Array, rays: Array, means: Array,
-              lit: Array) -> Array:
+def _mirrored(
+    tracer: Tracer, setting: Setting, points: Array, normals: Array, rays: Array, means: Array, lit: Array
+) -> Array:
     """What polished surfaces reflect, with the mean light of the picture; (N, 3)."""
     direction = rays - 2 * _dot(rays, normals)[:, None] * normals
     triangle, _, _ = tracer.first_hit(points, direction)
@@ -168,15 +177,23 @@ def _veil(points: Array, on_ground: Array, movable: Array, contacts: Array, sett
     return cover
 
 
-def photograph(tracer: Tracer, camera: Camera, setting: Setting, size: tuple[int, int], seed: list[int], *,
-               without: str | None = None, exposure: float | None = None) -> tuple[Array, float]:
+def photograph(
+    tracer: Tracer,
+    camera: Camera,
+    setting: Setting,
+    size: tuple[int, int],
+    seed: list[int],
+    *,
+    without: str | None = None,
+    exposure: float | None = None,
+) -> tuple[Array, float]:
     """Takes the picture.
 
     Args:
         size: (height, width).
         seed: of the sampling and of the sensor's noise; the same for a picture and its twins without a cue.
-        without: "shadows" (neither cast shadows nor ambient occlusion; the sun is then only outdoors), "texture"
-            (every surface in its mean colour), "contact" (a veil over the feet of movable things), or None.
+        without: "shadows" (movable things neither cast shadows nor block ambient light), "texture" (every surface in
+            its mean colour), "contact" (a veil over the feet of movable things), or None.
         exposure: the exposure of the twin; None measures it.
 
     Returns:
@@ -187,7 +204,7 @@ def photograph(tracer: Tracer, camera: Camera, setting: Setting, size: tuple[int
     grid = (size[0] * _PER_PIXEL, size[1] * _PER_PIXEL)
     count = grid[0] * grid[1]
     means = mean_albedo(table)
-    shadows = without != "shadows"
+    shade = Tracer(mesh.without_things()) if without == "shadows" else tracer
     rays = pixel_rays(camera, size, _PER_PIXEL).reshape(-1, 3)
     triangle, bary_u, bary_v = tracer.first_hit(np.broadcast_to(camera.position, rays.shape), rays)
     hit = np.flatnonzero(triangle >= 0)
@@ -201,24 +218,29 @@ def photograph(tracer: Tracer, camera: Camera, setting: Setting, size: tuple[int
     normals = _unit(np.einsum("nk,nkc->nc", weights, mesh.normals[seen]))
     normals = normals * np.where(_dot(normals, flat) < 0, -1.0, 1.0)[:, None]
     points = camera.position + rays[hit] * depth[:, None]
-    outside = points + flat * (1e-3 + 2e-5 * depth)[:, None]
+    outside = (points + flat * (1e-3 + 2e-5 * depth)[:, None]).astype(np.float32)
+    normals, flat, towards = (a.astype(np.float32) for a in (normals, flat, towards))  # enough for light
     material = mesh.material[seen]
     gloss = table.gloss[material]
 
     # chance is drawn for the whole grid, hit or not, so that twins without a cue share it; stratified in a pixel
     quarter = np.stack(np.meshgrid(np.arange(grid[1]) % 2, np.arange(grid[0]) % 2), -1).reshape(-1, 2)
-    light, shine = np.zeros((len(hit), 3)), np.zeros((len(hit), 3))
+    light, shine = np.zeros((2, len(hit), 3), np.float32)
     for lamp in setting.lights:
         chance = (rng.random((count, 2), dtype=np.float32) + quarter) / 2
-        add, spark = _arriving(tracer, lamp, chance[hit], outside, normals, -towards, gloss, shadows)
+        add, spark = _arriving(shade, lamp, chance[hit], outside, normals, -towards, gloss)
         light += add
         shine += spark
     chance = (rng.random((count, 2), dtype=np.float32) + quarter) / 2
-    light += _ambient(tracer, setting, chance[hit], outside, normals, means, shadows)
+    light += _ambient(shade, setting, chance[hit], outside, normals, means)
 
     face = np.full(count, -1, np.int64)
     axis = np.abs(flat).argmax(1)
-    face[hit] = mesh.parts[seen].astype(np.int64) * 8 + axis * 2 + (np.take_along_axis(flat, axis[:, None], 1)[:, 0] > 0)
+    face[hit] = (
+        mesh.parts[seen].astype(np.int64) * 8
+        + axis * 2
+        + (np.take_along_axis(flat, axis[:, None], 1)[:, 0] > 0)
+    )
     both = np.zeros((count, 6), np.float32)
     both[hit] = np.concatenate([light, shine], 1)
     both = _smooth_inside_faces(both.reshape(*grid, 6), face.reshape(grid)).reshape(count, 6)[hit]
@@ -233,8 +255,15 @@ def photograph(tracer: Tracer, camera: Camera, setting: Setting, size: tuple[int
     radiance = color * (light + table.emission[material][:, None]) + shine
     polished = np.flatnonzero(gloss > 0.15)
     if len(polished):
-        image = _mirrored(tracer, setting, outside[polished], flat[polished], towards[polished], means,
-                          setting.ambient.mean(0) * 1.6)
+        image = _mirrored(
+            tracer,
+            setting,
+            outside[polished],
+            flat[polished],
+            towards[polished],
+            means,
+            setting.ambient.mean(0) * 1.6,
+        )
         share = gloss[polished] * (0.06 + 0.94 * (1 - np.abs(cosine[polished])) ** 4)
         radiance[polished] += share[:, None] * (image - radiance[polished])
     if setting.haze:
@@ -269,8 +298,3 @@ def _develop(linear: Array, setting: Setting, rng: np.random.Generator) -> Array
     image = image + 0.45 * (image * image * (3 - 2 * image) - image)  # a little contrast, as cameras add
     grain = rng.standard_normal((height, width, 3)) * setting.grain * (0.6 + 0.8 * np.sqrt(image))
     return np.round(np.clip(image + grain, 0, 1) * 255).astype(np.uint8)
-
-
-def without_sun(setting: Setting) -> Setting:
-    """The same light, less the sun."""
-    return replace(setting, lights=tuple(light for light in setting.lights if not light.sun))

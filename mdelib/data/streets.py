@@ -11,10 +11,11 @@ from collections.abc import Callable
 import numpy as np
 
 from mdelib.data import street_things as things
-from mdelib.data.furniture import tint
-from mdelib.data.meshes import GROUND, WALL, SceneBuilder, SceneMesh
+from mdelib.data.houses import house
+from mdelib.data.meshes import GROUND, SceneBuilder, SceneMesh
 from mdelib.data.raytrace import Camera, look
 from mdelib.data.shading import Light, Setting
+from mdelib.data.styles import tint
 from mdelib.data.textures import Material, noise
 
 __all__ = ["FAR", "build_street"]
@@ -46,6 +47,7 @@ def _sky(rng: np.random.Generator, sunny: bool, sun: np.ndarray) -> Callable[[np
         hills = ridge + rough * (noise(azimuth * 0.35 + shift[0], np.full(len(rise), 0.3)) - 0.35)
         roofs = 0.012 * (np.floor(azimuth * 40) % 3)
         return np.where((rise < np.maximum(hills, 0.004) + roofs)[:, None], 0.65 * far + 0.35 * low, color)
+
     return sky
 
 
@@ -53,17 +55,31 @@ def _ground(b: SceneBuilder, road: float, walk: float, verge: bool) -> None:
     """Road with markings, kerbs, pavements and the land behind them."""
     rng = b.rng
     grey = rng.uniform(0.13, 0.24)
-    asphalt = Material("mottled", (grey, grey, grey * 1.02), (grey * 0.72, grey * 0.72, grey * 0.74), 0.7,
-                       float(rng.random()))
-    paving = Material("tiles", tint((0.42, 0.41, 0.39), rng), (0.32, 0.31, 0.30), rng.uniform(0.4, 0.8),
-                      float(rng.random() * 0.69))
+    asphalt = Material(
+        "mottled",
+        (grey, grey, grey * 1.02),
+        (grey * 0.72, grey * 0.72, grey * 0.74),
+        0.7,
+        float(rng.random()),
+    )
+    paving = Material(
+        "tiles",
+        tint((0.42, 0.41, 0.39), rng),
+        (0.32, 0.31, 0.30),
+        rng.uniform(0.4, 0.8),
+        float(rng.random() * 0.69),
+    )
     land = Material("mottled", tint((0.17, 0.26, 0.07), rng), (0.09, 0.14, 0.04), 0.7)
     with b.thing(structure=GROUND):
         b.part((-60, -0.5, -12), (60, -0.02, _END), land)
         b.part((-road / 2, -0.4, -12), (road / 2, 0.0, _END), asphalt)
         for side in (-1, 1):
             a, c = side * road / 2, side * (road / 2 + 0.15)
-            b.part((min(a, c), -0.4, -12), (max(a, c), _KERB + 0.005, _END), Material("plain", (0.48, 0.48, 0.46)))
+            b.part(
+                (min(a, c), -0.4, -12),
+                (max(a, c), _KERB + 0.005, _END),
+                Material("plain", (0.48, 0.48, 0.46)),
+            )
             d = side * (road / 2 + walk)
             b.part((min(c, d), -0.4, -12), (max(c, d), _KERB, _END), paving)
             if verge:
@@ -82,8 +98,12 @@ def _ground(b: SceneBuilder, road: float, walk: float, verge: bool) -> None:
                 b.part((x, 0, z), (x + 0.5, 0.007, z + 3), _PAINT)
         for _ in range(3):  # patches and manholes
             x, z = rng.uniform(-0.4, 0.4) * road, rng.uniform(3, 30)
-            b.part((x - 0.35, 0, z - 0.35), (x + 0.35, 0.004, z + 0.35), Material("tiles", (0.09, 0.09, 0.09),
-                                                                                (0.16, 0.16, 0.16), 0.1), "cylinder")
+            b.part(
+                (x - 0.35, 0, z - 0.35),
+                (x + 0.35, 0.004, z + 0.35),
+                Material("tiles", (0.09, 0.09, 0.09), (0.16, 0.16, 0.16), 0.1),
+                "cylinder",
+            )
 
 
 def _houses(b: SceneBuilder, edge: float, suburb: bool) -> None:
@@ -97,17 +117,17 @@ def _houses(b: SceneBuilder, edge: float, suburb: bool) -> None:
             back = rng.uniform(3.0, 7.0) if suburb else rng.choice([0.0, 0.0, 0.4])
             if rng.random() < (0.85 if suburb else 0.92):
                 with b.thing(side * (edge + back), z + width / 2, yaw, fixed=True):
-                    things.house(b, width, height, rng.uniform(7, 11))
+                    house(b, width, height, rng.uniform(7, 11))
                 if suburb and rng.random() < 0.7:
                     with b.thing(side * (edge + 0.4), z + width / 2, yaw, y=0.0):
                         things.hedge(b, width * 0.8, rng.uniform(0.8, 1.6))
             if suburb and rng.random() < 0.6:
                 with b.thing(side * (edge + rng.uniform(1.5, 5)), z + width + 1.5):
-                    things.tree(b, rng.uniform(5, 10))
+                    things.tree(b, rng.uniform(5, 10), 6 if z < 25 else 3)
             z += width + (rng.uniform(2, 7) if suburb else rng.choice([0.02, 0.02, 0.02, 6.0]))
     if rng.random() < 0.35:  # the street ends at a house
         with b.thing(rng.uniform(-6, 6), _END - rng.uniform(9, 22), fixed=True):
-            things.house(b, rng.uniform(18, 30), rng.uniform(6, 14), 8.0)
+            house(b, rng.uniform(18, 30), rng.uniform(6, 14), 8.0)
 
 
 def _traffic(b: SceneBuilder, road: float, lane: float, parked: bool) -> None:
@@ -140,9 +160,11 @@ def _pavement(b: SceneBuilder, road: float, walk: float, suburb: bool) -> None:
                 if index % 3 == 2 or not trees:
                     things.lamp_post(b, 6.5)
                 else:
-                    things.tree(b, rng.uniform(4.5, 8.0))
+                    things.tree(b, rng.uniform(4.5, 8.0), 6 if z < 30 else 3)
         for _ in range(int(rng.integers(1, 4))):
-            with b.thing(side * (kerb + rng.uniform(-0.1, 0.1)), rng.uniform(5, 45), rng.choice([0, 0, np.pi]), y=_KERB):
+            with b.thing(
+                side * (kerb + rng.uniform(-0.1, 0.1)), rng.uniform(5, 45), rng.choice([0, 0, np.pi]), y=_KERB
+            ):
                 things.traffic_light(b) if rng.random() < 0.25 else things.sign(b)
         for _ in range(int(rng.integers(0, 6))):
             x = side * rng.uniform(kerb + 0.5, max(inner, kerb + 0.6))
@@ -158,7 +180,10 @@ def build_street(rng: np.random.Generator, size: tuple[int, int]) -> tuple[Scene
     b = SceneBuilder(rng)
     suburb, parked = bool(rng.random() < 0.4), bool(rng.random() < 0.75)
     lane = rng.uniform(1.6, 1.9)
-    road, walk = 2 * lane + (rng.uniform(5.2, 6.4) if parked else rng.uniform(3.4, 4.2)), rng.uniform(2.4, 4.5)
+    road, walk = (
+        2 * lane + (rng.uniform(5.2, 6.4) if parked else rng.uniform(3.4, 4.2)),
+        rng.uniform(2.4, 4.5),
+    )
     _ground(b, road, walk, suburb and rng.random() < 0.6)
     _houses(b, road / 2 + walk, suburb)
     _traffic(b, road, lane, parked)
@@ -167,14 +192,36 @@ def build_street(rng: np.random.Generator, size: tuple[int, int]) -> tuple[Scene
     azimuth, rise = rng.uniform(-np.pi, np.pi), rng.uniform(0.45, 1.1)
     sun = np.array([np.sin(azimuth) * np.cos(rise), np.sin(rise), np.cos(azimuth) * np.cos(rise)])
     strength = rng.uniform(1.7, 2.8) if sunny else rng.uniform(0.1, 0.3)
-    light = Light(np.array([1.0, 0.93, 0.80]) * strength, sun, np.array([0.012, 0, 0]), np.array([0, 0, 0.012]), sun=True)
-    ambient = (np.array([[0.36, 0.44, 0.58], [0.18, 0.17, 0.15]]) if sunny
-               else np.array([[0.85, 0.88, 0.92], [0.35, 0.34, 0.33]])) * rng.uniform(0.85, 1.15)
-    camera = look(np.array([lane + rng.uniform(-0.4, 0.4), rng.uniform(1.45, 1.9), 0.0]), yaw=np.radians(rng.normal(-2, 5)),
-                  pitch=np.radians(rng.normal(1.5, 2.0)), roll=np.radians(rng.normal(0, 0.7)),
-                  fov=np.radians(rng.uniform(62, 82)), size=size)
-    setting = Setting((light,), ambient, 2.5, sky=_sky(rng, sunny, sun), haze=rng.uniform(0.001, 0.005),
-                      haze_color=np.array([0.66, 0.72, 0.80]) * (1.0 if sunny else 0.95), key=rng.uniform(0.34, 0.5),
-                      gains=np.array([rng.normal(1.0, 0.04), 1.0, rng.normal(1.0, 0.04)]),
-                      grain=rng.uniform(0.004, 0.01), veil=(0.4, 0.3))
+    light = Light(
+        np.array([1.0, 0.93, 0.80]) * strength,
+        sun,
+        np.array([0.012, 0, 0]),
+        np.array([0, 0, 0.012]),
+        sun=True,
+    )
+    ambient = (
+        np.array([[0.36, 0.44, 0.58], [0.18, 0.17, 0.15]])
+        if sunny
+        else np.array([[0.85, 0.88, 0.92], [0.35, 0.34, 0.33]])
+    ) * rng.uniform(0.85, 1.15)
+    camera = look(
+        np.array([lane + rng.uniform(-0.4, 0.4), rng.uniform(1.45, 1.9), 0.0]),
+        yaw=np.radians(rng.normal(-2, 5)),
+        pitch=np.radians(rng.normal(1.5, 2.0)),
+        roll=np.radians(rng.normal(0, 0.7)),
+        fov=np.radians(rng.uniform(62, 82)),
+        size=size,
+    )
+    setting = Setting(
+        (light,),
+        ambient,
+        2.5,
+        sky=_sky(rng, sunny, sun),
+        haze=rng.uniform(0.001, 0.005),
+        haze_color=np.array([0.66, 0.72, 0.80]) * (1.0 if sunny else 0.95),
+        key=rng.uniform(0.30, 0.44),
+        gains=np.array([rng.normal(1.0, 0.04), 1.0, rng.normal(1.0, 0.04)]),
+        grain=rng.uniform(0.004, 0.01),
+        veil=(0.4, 0.3),
+    )
     return b.finish(), camera, setting

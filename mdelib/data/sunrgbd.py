@@ -141,7 +141,7 @@ def describe_sunrgbd(folder: Path) -> str:
 
 
 def _below_sunrgbd(entry: str) -> str:
-    home, found, scene = entry.replace("\\", "/").rpartition("SUNRGBD/")
+    _, found, scene = entry.replace("\\", "/").rpartition("SUNRGBD/")
     if not found:
         raise ValueError(f"entry {entry!r} names no folder below SUNRGBD")
     return "/".join(part for part in scene.split("/") if part)

@@ -48,7 +48,9 @@ class MaterialTable:
     def __init__(self, materials: Sequence[Material]):
         unknown = sorted({material.kind for material in materials} - set(KINDS))
         if unknown:
-            raise ValueError(f"unknown material kind {unknown[0]!r}: expected one of {', '.join(sorted(KINDS))}")
+            raise ValueError(
+                f"unknown material kind {unknown[0]!r}: expected one of {', '.join(sorted(KINDS))}"
+            )
         names = list(KINDS)
         self.kind = np.array([names.index(material.kind) for material in materials])
         self.color = np.array([material.color for material in materials], np.float32)
@@ -90,7 +92,11 @@ def noise(x: Array, y: Array) -> Array:
 
 def _hash(x: Array, y: Array, seed: Array) -> Array:
     """A repeatable number in [0, 1) for integer cells."""
-    a = x.astype(np.int64) * 73856093 ^ y.astype(np.int64) * 19349663 ^ (seed * 1000).astype(np.int64) * 83492791
+    a = (
+        x.astype(np.int64) * 73856093
+        ^ y.astype(np.int64) * 19349663
+        ^ (seed * 1000).astype(np.int64) * 83492791
+    )
     a = (a ^ (a >> 13)) * 1274126177 & 0x7FFFFFFF
     return ((a ^ (a >> 16)) & 0xFFFF).astype(np.float32) / 65536
 
@@ -124,10 +130,13 @@ def _planks(u: Array, v: Array, m: dict[str, Array], fade: Array) -> Array:
     board = np.floor(along)
     tint = _hash(row, board, m["seed"])
     grain = noise(u * 0.25 + 7 * tint, v * 2.0 + tint)
-    base = _mix(m["color"], m["color2"], np.clip(0.55 * tint + 0.9 * grain - 0.2, 0, 1) * fade + 0.5 * (1 - fade))
+    base = _mix(
+        m["color"], m["color2"], np.clip(0.55 * tint + 0.9 * grain - 0.2, 0, 1) * fade + 0.5 * (1 - fade)
+    )
     across = (v / m["scale"] - row - 0.5) * m["scale"]
-    joint = np.maximum(_line(np.abs(across) - m["scale"] / 2, 0.004),
-                       _line((along - board) * m["scale"] * 9, 0.004))
+    joint = np.maximum(
+        _line(np.abs(across) - m["scale"] / 2, 0.004), _line((along - board) * m["scale"] * 9, 0.004)
+    )
     return base * (1 - 0.5 * joint * fade)[:, None]
 
 
@@ -177,7 +186,9 @@ def _brick(u: Array, v: Array, m: dict[str, Array], fade: Array) -> Array:
 def _mottled(u: Array, v: Array, m: dict[str, Array], fade: Array) -> Array:
     coarse = noise(u * 0.1 / m["scale"] + m["seed"], v * 0.1 / m["scale"])
     fine = noise(u * 0.9 / m["scale"], v * 0.9 / m["scale"] + m["seed"])
-    return _mix(m["color"], m["color2"], np.clip(0.5 + 1.2 * (coarse - 0.5) + 1.3 * (fine - 0.5) * fade, 0, 1))
+    return _mix(
+        m["color"], m["color2"], np.clip(0.5 + 1.2 * (coarse - 0.5) + 1.3 * (fine - 0.5) * fade, 0, 1)
+    )
 
 
 def _leaves(u: Array, v: Array, m: dict[str, Array], fade: Array) -> Array:
@@ -200,7 +211,8 @@ def _rug(u: Array, v: Array, m: dict[str, Array], fade: Array) -> Array:
     inset = np.minimum((1 - np.abs(x)) * m["size"][:, 0], (1 - np.abs(y)) * m["size"][:, 1]) / 2
     border = (inset > 0.06) & (inset < 0.16)
     lattice = np.abs((x * m["size"][:, 0] / 0.5 + m["seed"]) % 1 - 0.5) + np.abs(
-        (y * m["size"][:, 1] / 0.5) % 1 - 0.5)
+        (y * m["size"][:, 1] / 0.5) % 1 - 0.5
+    )
     diamond = (np.abs(lattice - 0.5) < 0.12) | (lattice < 0.15)
     share = np.where(inset < 0.16, border * 1.0, diamond * 0.8)
     return _mix(m["color"], m["color2"], share) * (0.8 + 0.4 * noise(u * 1.5, v * 1.5))[:, None]
@@ -246,15 +258,30 @@ def _screen(u: Array, v: Array, m: dict[str, Array], fade: Array) -> Array:
     x, y = _centred(u, v, m)
     seed = m["seed"]
     page = (np.abs(x + 0.5 - seed % 1) < 0.5) & (np.abs(y) < 0.72)
-    text = page & ((y * 9 + seed) % 1 < 0.4) & (np.abs(x + 0.5 - seed % 1) < 0.4 * (0.4 + noise(y * 0.7, seed)))
+    text = (
+        page & ((y * 9 + seed) % 1 < 0.4) & (np.abs(x + 0.5 - seed % 1) < 0.4 * (0.4 + noise(y * 0.7, seed)))
+    )
     image = np.where(page[:, None], np.float32(0.75), _mix(m["color"], m["color2"], 0.5 + 0.5 * y))
     return np.where(text[:, None], np.float32(0.2), image)
 
 
 KINDS: dict[str, Callable[[Array, Array, dict[str, Array], Array], Array]] = {
-    "plain": _plain, "wood": _wood, "planks": _planks, "tiles": _tiles, "stripes": _stripes, "damask": _damask,
-    "plaid": _plaid, "brick": _brick, "mottled": _mottled, "leaves": _leaves, "folds": _folds, "rug": _rug,
-    "picture": _picture, "outside": _outside, "screen": _screen}
+    "plain": _plain,
+    "wood": _wood,
+    "planks": _planks,
+    "tiles": _tiles,
+    "stripes": _stripes,
+    "damask": _damask,
+    "plaid": _plaid,
+    "brick": _brick,
+    "mottled": _mottled,
+    "leaves": _leaves,
+    "folds": _folds,
+    "rug": _rug,
+    "picture": _picture,
+    "outside": _outside,
+    "screen": _screen,
+}
 
 
 def albedo(table: MaterialTable, material: Array, uv: Array, footprint: Array) -> Array:

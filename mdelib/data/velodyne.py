@@ -91,8 +91,7 @@ def project_velodyne(points: Tensor, calibration: KittiCalibration, size: tuple[
     """LiDAR points as a sparse depth map; where several fall on a pixel, the nearest return wins.
 
     Args:
-        points: (N, 3) or (N, 4) metres in the LiDAR's frame; those behind it or behind the camera
-            are dropped.
+        points: (N, 3) or (N, 4) metres in the LiDAR's frame; those behind the camera are dropped.
         calibration: the day's calibration.
         size: (height, width) of the rectified image.
         camera: 2 is the left colour camera.
@@ -112,8 +111,7 @@ def project_velodyne(points: Tensor, calibration: KittiCalibration, size: tuple[
     if rounding not in ("nearest", "eigen"):
         raise ValueError(f"rounding {rounding!r} is unknown: choose nearest, or eigen for round(u) - 1")
     height, width = size
-    ahead = points[points[:, 0] >= 0, :3].double()
-    pixels = torch.cat([ahead, torch.ones(len(ahead), 1, dtype=torch.float64)], 1)
+    pixels = torch.cat([points[:, :3].double(), torch.ones(len(points), 1, dtype=torch.float64)], 1)
     pixels = pixels @ calibration.velo_to_image(camera).T
     pixels = pixels[pixels[:, 2] > 0]
     depth = pixels[:, 2]

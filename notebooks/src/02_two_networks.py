@@ -1,0 +1,350 @@
+# %% [markdown]
+# # 02 · Two networks: a CNN and a Transformer
+#
+# Give the same photographs, the same loss and the same number of steps to a convolutional network and to a
+# Transformer. Do their depth maps differ in kind, or only in quality?
+#
+# Yao, Wu and Zhang ([yao2023](https://arxiv.org/abs/2308.08333)) say: in kind. The caption of their Figure 1 reads:
+# depth maps by the Transformer "exhibit clearer scene structures than those by the CNN method, while CNNs provide
+# smoother depth estimations at object boundaries". Their Section 3.1 adds that the Transformer "lags behind the CNN"
+# in the continuity of depth gradients. The whole paper builds on this difference. Its evidence is three photographs.
+#
+# We train both networks, look at their maps, and then measure what the caption says.
+
+# %% tags=["parameters"]
+data = "scenes-rooms"
+scale = "lab"
+seed = 0
+device = "auto"
+
+# %%
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+
+from mdelib import course, evaluation, figures, models, papers
+from mdelib.checks import check
+from mdelib.edges import edge_regions
+
+lesson = course.start("02", data=data, scale=scale, seed=seed, device=device)
+
+# %% [markdown]
+# ## First the picture
+#
+# Two networks of about the same size, trained on the same views of rooms. The training took minutes, so the maps are
+# coarse. Both got the big shapes. Look at the outlines of furniture, and at the flat walls.
+
+# %%
+networks = {name: lesson.network("two_networks", name) for name in ("cnn", "transformer")}
+views = lesson.views("test")
+shown = views[lesson.pick(smoke=[0, 1], lab=[3, 18, 41])]
+maps = {name: evaluation.predict(network, shown.image) for name, network in networks.items()}
+rows = [{"photograph" if lesson.info.real else "view": shown.image[i], "ground truth": shown.depth[i],
+         "CNN": maps["cnn"][i], "Transformer": maps["transformer"][i]} for i in range(len(shown))]
+lesson.figure(figures.image_rows(rows, masks=list(shown.mask)), "first_look",
+              "The same views through both networks. One depth scale a row; near is bright.",
+              alt="Rows of a view, its true depth, and the depth by a CNN and by a Transformer, both blurred.",
+              sources=lesson.results("two_networks"))
+
+# %% [markdown]
+# ## The idea: what can one pixel see?
+#
+# A convolution computes each output from a small window. Depth at one pixel can only use what is near it, unless many
+# layers are stacked. Attention computes each output as an average over *all* positions, weighted by how well a query
+# matches a key:
+#
+# $$\mathrm{attention}(Q, K, V) = \mathrm{softmax}\!\left(\frac{QK^\top}{\sqrt{d}}\right) V .$$
+#
+# That is one line of code. PyTorch's own version gives the same numbers.
+
+# %%
+def attention(query, key, value):
+    weights = torch.softmax(query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5, dim=-1)
+    return weights @ value, weights
+
+
+tokens = torch.randn(1, 12, 8, generator=torch.Generator().manual_seed(0))
+mixed, weights = attention(tokens, tokens, tokens)
+same = torch.allclose(mixed, F.scaled_dot_product_attention(tokens, tokens, tokens), atol=1e-6)
+print("equal to the library:", same, "| every row of weights sums to 1:", bool(torch.allclose(weights.sum(-1),
+                                                                                             torch.ones(1, 12))))
+
+# %% [markdown]
+# What a trained network really uses can be asked of its gradient: by how much would the depth at the centre change if
+# this pixel changed? We average the size of that gradient over views. It is called the effective receptive field
+# (Luo et al., 2016).
+
+# %%
+def receptive_field(network, image):
+    """Mean |d depth(centre) / d image| over images and colours, (H, W), scaled to a maximum of 1."""
+    image = image.clone().requires_grad_()
+    centre = network(image)[..., image.shape[-2] // 2, image.shape[-1] // 2].sum()
+    field = torch.autograd.grad(centre, image)[0].abs().mean((0, 1))
+    return field / field.max()
+
+
+few = views[list(range(min(len(views), lesson.pick(smoke=2, lab=24))))].image.to(lesson.device)
+fields = {name: receptive_field(network, few).cpu() for name, network in networks.items()}
+share = {name: float((np.sort(field.flatten().numpy())[::-1].cumsum() < 0.5 * field.sum().item()).mean())
+         for name, field in fields.items()}
+
+# %%
+figure, axes = figures.new_figure(1, 2, height=3.1)
+for axis, (name, field) in zip(axes, fields.items()):
+    artist = axis.imshow(field.clamp_min(1e-3), cmap="magma", norm="log", vmin=1e-3, vmax=1)
+    axis.set(xticks=[], yticks=[], title={"cnn": "CNN", "transformer": "Transformer"}[name])
+figure.colorbar(artist, ax=axes, label="gradient of the depth at the centre,\nrelative to its maximum")
+lesson.figure(figure, "receptive_field", "What the depth at the image's centre depends on, averaged over views.",
+              alt="Two heat maps of gradient size around the image centre, one per network, logarithmic scale.",
+              sources=lesson.results("two_networks"))
+lesson.say(f"Half of all the gradient lies in {share['cnn']:.1%} of the pixels for the CNN and in "
+           f"{share['transformer']:.1%} for the Transformer.")
+
+# %% [markdown]
+# Both networks use the whole image. A residual network of fifty layers is no keyhole: its deepest features have a
+# window wider than the image. What differs is how fast the influence falls off. Keep that in mind when you read that
+# "CNNs are local".
+
+# %% [markdown]
+# ## The two networks
+#
+# The CNN is the one of Hu et al. (2019): a ResNet-50 encoder, a decoder of up-projections, and a fusion of four scales.
+# The Transformer is SegFormer (Xie et al., 2021): four stages of attention, then a decoder that is only a linear layer.
+# At `scale="paper"` both are built as published; at `scale="lab"` they have the same layers with fewer channels.
+
+# %% tags=["nbval-check-output"]
+counts = []
+for name, title, published in (("hu_resnet50", "CNN (Hu et al., ResNet-50)", None),
+                               ("segformer", "Transformer (SegFormer, MiT-B2)", 27.5)):
+    paper, lab = (models.count_parameters(models.create_model(name, scale=s)) for s in ("paper", "lab"))
+    counts.append({"network": title, "published (M)": published, "paper scale (M)": paper / 1e6, "lab scale (M)": lab / 1e6})
+print(pd.DataFrame(counts).to_string(index=False, float_format="%.2f", na_rep="-"))
+
+# %% [markdown]
+# SegFormer's published 27.5 M includes a head for 150 classes; ours has one output, depth, and is a little smaller.
+# Hu et al. print no count for their ResNet-50. The paper does not say which SegFormer it used. We take B2, the one
+# whose size is nearest to a ResNet-50's.
+
+# %% [markdown]
+# ## Training, in ten lines
+#
+# A step: predict, compare, follow the gradient. The loss is SILog, the standard deviation of the log-ratio with a part
+# of its mean taken out. With $g = \ln \hat d - \ln d$ over all valid pixels,
+#
+# $$L = 10\,\sqrt{\overline{g^2} - 0.85\,\bar g^{\,2}} .$$
+
+# %%
+def silog(prediction, target, mask):
+    g = (prediction.log() - target.log())[mask]
+    return 10 * torch.sqrt((g**2).mean() - 0.85 * g.mean() ** 2)
+
+
+torch.manual_seed(0)
+student, batch = models.create_model("segformer").train(), lesson.views("train")[:8]
+optimizer, losses = torch.optim.AdamW(student.parameters(), lr=1e-3), []
+for _ in range(lesson.pick(smoke=2, lab=12)):
+    loss = silog(student(batch.image), batch.depth, batch.mask)
+    optimizer.zero_grad(), loss.backward(), optimizer.step()
+    losses.append(loss.item())
+lesson.say(f"{len(losses)} steps on the same eight views brought the loss from {losses[0]:.2f} to {losses[-1]:.2f}.")
+
+# %% [markdown]
+# `mdelib.train.fit` is this loop with what a result needs: views mirrored, zoomed and lit differently each time, a
+# learning rate that rises and falls, averaged weights, and a state from which a stopped training goes on. Every random
+# choice is drawn from the seed and the epoch, so the same seed gives the same network.
+#
+# `experiments/two_networks.yaml` says what both networks share and what differs. `lesson.results` loads the runs, or
+# makes those that are missing.
+
+# %%
+results = lesson.results("two_networks")
+titles = {"cnn": "CNN (Hu et al., ResNet-50)", "transformer": "Transformer (SegFormer)"}
+figure, axis = figures.new_figure(height=2.6)
+for index, (name, title) in enumerate(titles.items()):
+    for run in (r for r in results if r.variant == name):
+        axis.plot([e["epoch"] for e in run.history], [e["loss"] for e in run.history], ".-",
+                  color=figures.COLOURS[index], label=title if run.seed == 0 else None, alpha=0.8)
+axis.set(xlabel="epoch", ylabel="training loss (SILog)")
+axis.legend()
+lesson.figure(figure, "training", "Training loss of both networks, one line a seed.", sources=results,
+              alt="Falling loss curves of the CNN and the Transformer over epochs, several seeds each.")
+
+# %% [markdown]
+# ## How good are they?
+#
+# Accuracy first. A comparison of style between a good network and a bad one would say little.
+
+# %%
+MAIN = ["abs_rel", "rmse", "delta1"]
+lesson.table(papers.summary(results, MAIN, titles), "accuracy",
+             f"Accuracy on {lesson.info.title}, mean ± standard deviation over seeds. "
+             "AbsRel and RMSE (m): lower is better; δ1: higher is better.", sources=results)
+study = lesson.reference("two_networks", "nyu", "study")
+if study:
+    lesson.table(papers.summary(study, MAIN, titles), "accuracy_nyu",
+                 "The same on real photographs: the committed reference study on NYU-Depth-v2 (Eigen crop).",
+                 sources=study)
+
+# %% [markdown]
+# The paper's own first row of Table 1: RMSE 0.502 m for the Transformer, 0.555 m for the CNN. Those networks began with
+# ImageNet weights and saw far more images at a higher resolution. Ours began with random numbers. So read the
+# difference between our two networks, not the level.
+
+# %% [markdown]
+# ## Edges and smooth regions
+#
+# "Clearer structures", "smoother at boundaries", "unnatural transitions in smooth areas": three statements about places.
+# First we need the places. A pixel is near an edge if the true log-depth jumps there, and smooth if it is far from any
+# jump. Depth is smoothed a little before, so that the steps of a depth file do not count as edges.
+
+# %%
+near_edge, smooth = edge_regions(shown.depth, shown.mask)
+place = torch.where(near_edge, 2.0, torch.where(smooth, 1.0, 0.0))
+figure, axes = figures.new_figure(1, len(shown), height=2.3, squeeze=False)
+for axis, image, kind in zip(axes[0], shown.image, place):
+    figures.show_image(axis, 0.55 + 0.45 * image.mean(0, keepdim=True).expand(3, -1, -1))
+    axis.imshow(np.ma.masked_equal(kind[0], 0), cmap=figures.region_colours(), vmin=1, vmax=2, alpha=0.55)
+lesson.figure(figure, "regions", "Where we measure: near depth edges (orange) and on smooth surfaces (blue).",
+              alt="Views with orange bands along object outlines and blue areas on walls, floors and table tops.")
+
+# %% [markdown]
+# One cut through a view shows what the numbers will count. The true depth jumps at outlines. A sharp prediction jumps
+# with it; a smooth one draws a ramp.
+
+# %%
+edges_in_row = near_edge[:, 0].float().mean(-1)
+which = int(edges_in_row.max(1).values.argmax())
+row = int(edges_in_row[which].argmax())
+figure, axis = figures.new_figure(height=2.9)
+axis.plot(shown.depth[which, 0, row].where(shown.mask[which, 0, row], torch.nan), color="0.3", lw=3, label="truth")
+for index, (name, title) in enumerate(titles.items()):
+    axis.plot(maps[name][which, 0, row], color=figures.COLOURS[index], label=title)
+axis.set(xlabel="column (pixels)", ylabel="depth (m)")
+axis.legend()
+lesson.figure(figure, "profile", f"Depth along one row of view {which + 1} above.", sources=results,
+              alt="Depth against column: the truth in steps, both predictions as ramps between them.")
+
+# %% [markdown]
+# Five numbers carry the caption.
+#
+# | measure | what it is | the claim, if true |
+# |---|---|---|
+# | `edge_f1` | agreement of predicted and true depth edges (Hu et al. 2019) | Transformer higher |
+# | `abs_rel_smooth` | AbsRel on smooth surfaces | Transformer lower |
+# | `edge_sharpness` | predicted slope over true slope at true edges; 1 is as sharp as the truth | Transformer higher |
+# | `roughness` | how much the prediction bends on smooth surfaces | Transformer higher |
+# | `gradient_error_smooth` | error of the depth gradient on smooth surfaces | Transformer higher |
+#
+# The difference is paired: same seeds, same views. Its 95 % interval comes from a bootstrap over both.
+
+# %%
+claims = papers.load_claims("yao2023")
+findings = [finding for claim in claims if claim.notebook == "02" for finding in papers.judge(claim, results)]
+
+
+def as_table(found, runs):
+    """One row a measure: both means, the difference with its interval, the verdict."""
+    means = {(r.variant, m): [] for r in runs for m in r.metrics}
+    for r in runs:
+        for m, value in r.metrics.items():
+            means[r.variant, m].append(value)
+    return pd.DataFrame([{
+        "claim": f.claim.place, "measure": f.measure, "Transformer": np.mean(means[f.first, f.measure]),
+        "CNN": np.mean(means[f.second, f.measure]), "difference": f.difference,
+        "95 % interval": f"{f.interval[0]:+.3f} to {f.interval[1]:+.3f}", "n": f"{f.seeds} × {f.views}",
+        "verdict": f.verdict} for f in found])
+
+
+lesson.table(as_table(findings, results), "verdicts",
+             f"The claims on {lesson.info.title}. Difference: Transformer minus CNN; n: seeds × views.", sources=results)
+
+# %%
+study_findings = [f for claim in claims if claim.notebook == "02" for f in papers.judge(claim, study)]
+if study:
+    lesson.table(as_table(study_findings, study), "verdicts_nyu",
+                 "The same claims on real photographs, from the committed reference study.", sources=study)
+
+# %%
+panels = [(lesson.info.title, findings, results)] + ([("NYU, reference study", study_findings, study)] if study else [])
+figure, axes = figures.new_figure(1, len(panels), height=2.8, squeeze=False, sharey=True)
+for axis, (title, found, runs) in zip(axes[0], panels):
+    level = {f.measure: np.mean([r.metrics[f.measure] for r in runs if r.variant == f.second]) for f in found}
+    figures.interval_plot(axis, [f.measure for f in found], [100 * f.difference / level[f.measure] for f in found],
+                          [tuple(100 * v / level[f.measure] for v in f.interval) for f in found])
+    axis.set(title=title, xlabel="Transformer minus CNN (% of the CNN's value)")
+lesson.figure(figure, "intervals", "Every difference with its 95 % interval. Left of zero, the CNN's value is higher.",
+              sources=[*results, *study], alt="Points with horizontal intervals for six measures around a zero line.")
+
+# %% [markdown]
+# ## What we had to decide
+#
+# - **The loss.** The paper trains with Hu et al.'s loss (depth, gradient and normal). We use SILog for both networks,
+#   because it trains well from random weights. `loss: hu` in the experiment file tries the other.
+# - **The learning rate.** Each network has its own, as Transformers need a lower one. The same for both would handicap
+#   one of them.
+# - **What "structure" and "smooth" mean.** The paper shows pictures. We name five measures and report all of them,
+#   also those that speak against each other.
+# - **The resolution at which edges are measured.** The networks' own. At the photograph's full size, every prediction of
+#   a small network is a blur, and both would look alike.
+
+# %% [markdown]
+# ## Verdict
+
+# %%
+def in_words(found):
+    counts = pd.Series([f.verdict for f in found]).value_counts()
+    return ", ".join(f"{n} {v}" for v, n in counts.items())
+
+
+lesson.say(f"On {lesson.info.title}: {in_words(findings)} (of {len(findings)} measures).")
+if study:
+    lesson.say(f"On NYU, in the reference study: {in_words(study_findings)} (of {len(study_findings)} measures).")
+lesson.say("These are small networks trained from random weights. They speak about the two architectures at this size; "
+           "a network that began with ImageNet weights may differ, and `scale=\"paper\"` is there to ask it.")
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. Sharpness.** Write the edge sharpness of a single row of depth: the sum of the absolute differences between
+# neighbours in the prediction, over the same sum in the truth. A ramp and a step between the same two depths have the
+# same total variation. Before you run it: what will your number be for both?
+
+# %%
+def my_sharpness(prediction, target):
+    """Total variation of a prediction (W,) over that of the truth (W,)."""
+    # <solution>
+    return prediction.diff().abs().sum() / target.diff().abs().sum()
+    # </solution>
+
+
+check.total_variation(my_sharpness)
+
+# %% [markdown]
+# **2. A window that grows.** A stack of convolutions with kernel size $k_i$ and stride $s_i$ sees a window of
+# $1 + \sum_i (k_i - 1) \prod_{j<i} s_j$ pixels. Write it. Then count the layers that a 3×3 network of stride 1 would
+# need to see 128 pixels.
+
+# %%
+def my_window(kernels, strides):
+    """Side of the window, in pixels, that one output of a stack of convolutions sees."""
+    # <solution>
+    window, step = 1, 1
+    for kernel, stride in zip(kernels, strides):
+        window, step = window + (kernel - 1) * step, step * stride
+    return window
+    # </solution>
+
+
+check.receptive_window(my_window)
+
+# %% [markdown]
+# **3. Open.** The profile above is one row of one view. Find a view where the Transformer is sharper than the CNN, and
+# one where it is not. How would you choose views for a figure without fooling yourself?
+
+# %% [markdown]
+# ## What to read next
+#
+# Notebook 03 asks what a single unit of a network says about depth. Notebook 05 asks which pixels each of these two
+# networks looks at, which is the experiment that yao2023 does next. For the receptive field: Luo et al., *Understanding
+# the effective receptive field in deep convolutional neural networks* (2016).
