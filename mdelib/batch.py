@@ -10,11 +10,9 @@ from __future__ import annotations
 import ast
 import json
 import os
-import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +20,13 @@ from typing import Any
 import nbformat
 import papermill
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from mdelib import data as datasets
-from mdelib import provenance, runs, store
+from mdelib import provenance, runs, store, tether
 from mdelib.course import PARAMETERS
 from mdelib.editions import build, find_source, list_sources
 from mdelib.experiments import SCALES, Experiment, Run, check_name, list_experiments, load_experiment
+from mdelib.progress import follow
 
 __all__ = ["Step", "check_parameters", "folder_of_batch", "forget_outdated", "notebook_key", "plan",
            "reproduce", "run_notebook"]
@@ -183,8 +181,11 @@ def _expected(run: Run) -> float:
     return SECONDS["train"] if run.settings.train else SECONDS["train"] / 10
 
 
-def reproduce(data: str, scale: str, *, cores: int = 1, console: Console | None = None) -> Path:
+def reproduce(data: str, scale: str, *, cores: int = 0, console: Console | None = None) -> Path:
     """Run the whole batch and return the report.
+
+    Each step has one thread; `cores` steps run side by side (0: as many as the machine has cores). That is faster
+    than many threads a step, and gives the same numbers whatever else the machine does.
 
     Raises:
         BlockingIOError: another batch runs on the same folder.
@@ -195,73 +196,36 @@ def reproduce(data: str, scale: str, *, cores: int = 1, console: Console | None 
     check_name(scale, SCALES, "scale", "the scales of the course")
     datasets.load(data, "test", count=1)  # a missing data set is a sentence now, not a failed step later
     folder, console = folder_of_batch(data, scale), console or Console()
+    workers = cores or os.cpu_count() or 1
+    started = time.perf_counter()
     with store.lock(folder, "a batch"):
-        steps = {f"{step.rule} {step.name}": step for step in plan(data, scale) if not step.done}
-        log = folder / "log.txt"
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(provenance.find_home() / "Snakefile"),
-                   "--directory", str(folder), "--cores", str(cores), "--nolock", "--rerun-incomplete",
-                   "--rerun-triggers", "mtime", "--keep-going", "--config", f"data={data}", f"scale={scale}"]
-        started = time.perf_counter()
-        with log.open("w") as out:
-            process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT,
-                                       env={**os.environ, "MDE_RUNS": str(store.runs_root().resolve())})
-            try:
-                _follow(process, log, steps, console)
-            except BaseException:
-                process.terminate()
-                raise
-        if process.returncode:
-            raise RuntimeError(f"the batch did not finish: {_failure(log)} (everything is in {log}); what is done "
-                               "is kept, and the same command goes on from there")
+        pending = {f"{step.rule} {step.name}": step.seconds for step in plan(data, scale) if not step.done}
+        if pending:
+            _run_snakemake(folder, data, scale, workers, pending, console)
     report = store.runs_root() / "report" / f"{data}-{scale}" / "index.html"
-    console.print(f"Done in {time.perf_counter() - started:.0f} s. The report: {report}")
+    console.print(f"{len(pending)} steps in {time.perf_counter() - started:.0f} s. The report: {report}",
+                  highlight=False)
     return report
 
 
-def _follow(process: subprocess.Popen, log: Path, steps: dict[str, Step], console: Console) -> None:
-    """Show a bar with the time left while Snakemake works through its steps (lines where there is no terminal)."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("left"),
-               TimeRemainingColumn(elapsed_when_finished=True))
-    total, done, active = sum(step.seconds for step in steps.values()) or 1.0, 0.0, None
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("preparing", total=total)
-        for event, name in _events(process, log):
-            if event == "begins":
-                active = (name, time.perf_counter())
-                if not console.is_terminal:
-                    left = max(0.0, total - done)
-                    console.print(f"{name} … (about {left / 60:.1f} min left)", highlight=False)
-            elif event == "ends":
-                done += steps[name].seconds if name in steps else 0.0
-                active = None
-            elapsed = time.perf_counter() - active[1] if active else 0.0
-            limit = steps[active[0]].seconds if active and active[0] in steps else 0.0
-            bar.update(task, total=total, completed=min(total, done + min(elapsed, limit)),
-                       description=active[0] if active else "working")
-        if process.returncode == 0:
-            bar.update(task, completed=total, description="finished")
-
-
-def _events(process: subprocess.Popen, log: Path) -> Iterator[tuple[str, str]]:
-    """What Snakemake's log says, as it is written: ("begins" | "ends" | "tick", step)."""
-    names: dict[str, str] = {}
-    with log.open() as lines:
-        message = ""
-        while True:
-            line = lines.readline()
-            if not line:
-                if process.poll() is not None and not lines.readline():
-                    return
-                time.sleep(0.3)
-                yield "tick", ""
-                continue
-            if match := re.search(r"STEP (\w+ \S+)", line):
-                message = match[1]
-                yield "begins", message
-            elif match := re.search(r"^\s+jobid: (\d+)", line):
-                names[match[1]] = message
-            elif match := re.search(r"Finished jobid: (\d+)", line):
-                yield "ends", names.get(match[1], "")
+def _run_snakemake(folder: Path, data: str, scale: str, workers: int, pending: dict[str, float],
+                   console: Console) -> None:
+    tied = "from mdelib.tether import attach; attach(); from snakemake.cli import main; main()"
+    command = [sys.executable, "-c", tied, "--snakefile", str(provenance.find_home() / "Snakefile"), "--directory", str(folder),
+               "--cores", str(workers), "--nolock", "--rerun-incomplete", "--rerun-triggers", "mtime", "--keep-going",
+               "--config", f"data={data}", f"scale={scale}"]
+    environment = {**tether.environment(), "MDE_RUNS": str(store.runs_root().resolve())}
+    log = folder / "log.txt"
+    with log.open("w") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment)
+        try:
+            follow(process, log, pending, console, workers=workers)
+        except BaseException:
+            process.terminate()
+            raise
+    if process.returncode:
+        raise RuntimeError(f"the batch did not finish: {_failure(log)} (everything is in {log}); what is done is "
+                           "kept, and the same command goes on from there")
 
 
 def _failure(log: Path) -> str:

@@ -65,7 +65,7 @@ def ready(data: Data = "scenes-rooms", scale: Scale = "lab") -> None:
 
 
 @app.command()
-def run(experiment: str, variant: Annotated[list[str] | None, typer.Option(help="Only these variants (all for all).")] = None,
+def run(experiment: str, variant: Annotated[list[str] | None, typer.Option(help="Only these variants, or all.")] = None,
         seed: Annotated[list[int] | None, typer.Option(help="Only these seeds.")] = None,
         data: Data = "scenes-rooms", scale: Scale = "lab", device: Device = "auto") -> None:
     """Train and measure the runs of an experiment; what is there under the right key is kept."""
@@ -109,7 +109,7 @@ def notebooks(only: Annotated[list[str] | None, typer.Option(help="Numbers, for 
 
 @app.command()
 def reproduce(data: Data = "scenes-rooms", scale: Scale = "lab",
-              cores: Annotated[int, typer.Option(help="Steps at a time.")] = 1,
+              cores: Annotated[int, typer.Option(help="Steps at a time; 0 is one a core.")] = 0,
               collect: Annotated[bool, typer.Option(help="Also write the results to results/.")] = False) -> None:
     """Data, trainings, notebooks and report; goes on where it was stopped."""
     from mdelib import batch, runs
@@ -152,6 +152,9 @@ def main() -> None:
     for name in ("MDE_DATA", "MDE_RUNS", "MDE_RESULTS", "MDE_WEIGHTS", "MDE_SCENES"):
         if os.environ.get(name):  # notebooks and Snakemake run in other folders
             os.environ[name] = str(Path(os.environ[name]).expanduser().resolve())
+    from mdelib.tether import attach
+
+    attach()
     try:
         app()
     except (ValueError, FileNotFoundError, BlockingIOError, RuntimeError, FloatingPointError) as error:

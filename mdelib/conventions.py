@@ -125,8 +125,10 @@ def breakages(depth: Tensor, mask: Tensor, *, rmse: float | None = None, sigma: 
         seed: of the noise and of the choice of outliers.
 
     Returns:
-        Words -> broken depth of the same shape. Every error is a fixed pattern times the factor that gives the
-        wanted RMSE; errors other than noise and blur make things farther. Noise is kept from reaching below 5 cm.
+        Word -> broken depth of the same shape: ``scale`` and ``shift`` are the same factor or the same metres
+        everywhere, ``near quarter`` and ``far quarter`` shift a quarter of the pixels, ``outliers`` one in a hundred,
+        ``noise`` is Gaussian in every pixel. Each is a fixed pattern times the factor that gives the wanted RMSE;
+        all but noise and blur make things farther, and nothing comes nearer than 5 cm.
 
     Raises:
         ValueError: a mask without any pixel.
@@ -141,13 +143,13 @@ def breakages(depth: Tensor, mask: Tensor, *, rmse: float | None = None, sigma: 
     count = max(1, round(0.01 * int(mask.sum())))
     limit = chosen[mask].kthvalue(count).values
     patterns = {
-        "scale: everything too far by the same factor": depth,
-        "shift: everything too far by the same metres": torch.ones_like(depth),
-        "near quarter of the pixels too far": (depth <= near).to(depth.dtype),
-        "far quarter of the pixels too far": (depth >= far).to(depth.dtype),
-        "noise, pixel by pixel": torch.randn(depth.shape, generator=random).to(depth.dtype),
+        "scale": depth,
+        "shift": torch.ones_like(depth),
+        "near quarter": (depth <= near).to(depth.dtype),
+        "far quarter": (depth >= far).to(depth.dtype),
+        "noise": torch.randn(depth.shape, generator=random).to(depth.dtype),
         "blur": smooth_masked(depth, mask, sigma) - depth,
-        "one pixel in a hundred far off": (chosen <= limit).to(depth.dtype)}
+        "outliers": (chosen <= limit).to(depth.dtype)}
     sizes = {words: float(pattern[mask].square().mean().sqrt()) for words, pattern in patterns.items()}
     wanted = sizes["blur"] if rmse is None else rmse
     return {words: (depth + pattern * (wanted / max(sizes[words], 1e-12))).clamp_min(0.05)

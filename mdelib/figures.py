@@ -18,8 +18,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-__all__ = ["COLOURS", "DEPTH_MAP", "SIGNED_MAP", "WIDTH", "colour_of", "image_grid", "image_rows", "interval_plot",
-           "new_figure", "region_colours", "show_depth", "show_image", "show_labels", "show_normals", "show_signed", "style"]
+__all__ = ["COLOURS", "DEPTH_MAP", "SIGNED_MAP", "WIDTH", "colour_of", "depth_statistics",
+           "draw_camera_from_above", "image_grid", "image_rows", "interval_plot", "new_figure",
+           "region_colours", "show_depth", "show_image", "show_labels", "show_normals", "show_signed",
+           "style"]
 
 WIDTH = 9.0  # inches: the text width of a notebook page
 DEPTH_MAP = "viridis_r"
@@ -134,6 +136,55 @@ def show_labels(axes: Axes, labels: Tensor | np.ndarray, title: str | None = Non
     artist = axes.imshow(np.where(values[..., None] == 0, 0.6, shades))
     _bare(axes, title)
     return artist
+
+
+def draw_camera_from_above(axes: Axes, intrinsics: Tensor, size: tuple[int, int], *, depth: float) -> None:
+    """Draw a camera at the origin of a top view (x right, z ahead), in metres: its wedge of sight, and at `depth` the
+    straight line of equal depth and the arc of equal range.
+
+    Args:
+        axes: to draw in. intrinsics: (3, 3) pixels. size: (height, width) of the image. depth: metres.
+    """
+    fx, cx = float(intrinsics[0, 0]), float(intrinsics[0, 2])
+    left, right = (-0.5 - cx) / fx, (size[1] - 0.5 - cx) / fx
+    far = axes.get_ylim()[1]
+    for edge in (left, right):
+        axes.plot([0, edge * far], [0, far], color="0.6", lw=1)
+    axes.plot([left * depth, right * depth], [depth, depth], color=COLOURS[0], label=f"depth {depth:.1f} m")
+    angles = np.linspace(np.arctan(left), np.arctan(right), 60)
+    axes.plot(depth * np.sin(angles), depth * np.cos(angles), color=COLOURS[1], ls="--", label=f"range {depth:.1f} m")
+    axes.plot(0, 0, "^", color="black", ms=9)
+    axes.annotate("camera", (0, 0), xytext=(10, -3), textcoords="offset points")
+    axes.set_ylim(-0.05 * far, far)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+def depth_statistics(parts: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
+    """How often each depth occurs, and the mean depth of every row of pixels, both with a logarithmic depth axis.
+
+    Args:
+        parts: title -> (depth, mask), (B, 1, H, W) metres and bool.
+    """
+    figure, (often, where) = new_figure(1, 2, height=3.2)
+    values = {title: _plain(depth[mask]) for title, (depth, mask) in parts.items()}
+    bins = np.geomspace(min(v.min() for v in values.values()), max(v.max() for v in values.values()), 60)
+    for index, (title, (depth, mask)) in enumerate(parts.items()):
+        shares = np.histogram(values[title], bins)[0] / len(values[title])
+        often.stairs(100 * shares, bins, color=COLOURS[index], lw=1.8, label=title)
+        known = mask.sum(dim=(0, 1, 3))
+        profile = _plain(depth.where(mask, 0.0).sum(dim=(0, 1, 3)) / known)  # NaN in a row that nobody knows
+        where.plot(profile, np.linspace(0, 1, len(profile)), color=COLOURS[index], label=title)
+    for axes in (often, where):
+        axes.set(xscale="log", xlabel="depth (m)")
+        ticks = [t for t in (0.2, 0.5, 1, 2, 5, 10, 20, 50) if bins[0] < t < bins[-1]]
+        axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
+        axes.set_xticks([], minor=True)
+    often.set(ylabel="share of known pixels (%)")
+    often.legend()
+    where.set(ylabel="place in the picture")
+    where.set_yticks([0, 0.5, 1], ["top", "middle", "bottom"])
+    where.invert_yaxis()
+    return figure
 
 
 def image_rows(rows: Sequence[Mapping[str, Tensor]], *, depth_limits: tuple[float, float] | None = None,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mdelib.layers import resize
 
-__all__ = ["PositionPrior", "mean_depth_map", "row_profile"]
+__all__ = ["PositionPrior", "mean_depth_map"]
 
 
 def _checked(depth: Tensor, mask: Tensor) -> Tensor:
@@ -41,16 +41,6 @@ def mean_depth_map(depth: Tensor, mask: Tensor) -> Tensor:
     count = mask.sum(dim=0, keepdim=True)
     everywhere = known.sum() / mask.sum()
     return torch.where(count > 0, known.sum(dim=0, keepdim=True) / count.clamp_min(1), everywhere).to(depth.dtype)
-
-
-def row_profile(depth: Tensor, mask: Tensor) -> Tensor:
-    """The mean depth of every image row over the views, (H,) metres; NaN where no view knows a pixel of the row.
-
-    Args:
-        depth, mask: as in `mean_depth_map`.
-    """
-    known = _checked(depth, mask)
-    return (known.sum(dim=(0, 1, 3)) / mask.sum(dim=(0, 1, 3))).to(depth.dtype)
 
 
 class PositionPrior(nn.Module):

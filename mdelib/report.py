@@ -38,7 +38,7 @@ mdelib {{ version }}, torch {{ versions.torch }}.</p>
 results.</p>{% endif %}
 <nav><ol start="0" style="list-style: none; padding: 0">
 {% for chapter in chapters %}<li><a href="#n{{ chapter.number }}">{{ chapter.number }} {{ chapter.title }}</a>
-({{ chapter.items | length }} tables and figures)</li>{% endfor %}</ol></nav>
+({{ chapter["items"] | length }} tables and figures)</li>{% endfor %}</ol></nav>
 {% for chapter in chapters %}
 <h2 id="n{{ chapter.number }}">{{ chapter.number }} {{ chapter.title }}</h2>
 {% for item in chapter["items"] %}<figure id="{{ item.label }}">

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mdelib.priors import PositionPrior, mean_depth_map, row_profile
+from mdelib.priors import PositionPrior, mean_depth_map
 
 
 def views() -> tuple[torch.Tensor, torch.Tensor]:
@@ -24,14 +24,6 @@ def test_mean_by_hand_with_holes() -> None:
 def test_what_is_under_the_mask_does_not_matter() -> None:
     depth, mask = views()
     assert torch.equal(mean_depth_map(depth, mask), mean_depth_map(torch.where(mask, depth, torch.nan), mask))
-
-
-def test_rows_by_hand() -> None:
-    depth, mask = views()
-    assert row_profile(depth, mask).tolist() == [2.0, 4.0]
-    mask[:, :, 1] = False
-    profile = row_profile(depth, mask)
-    assert profile[0] == 2 and profile[1].isnan()
 
 
 def test_the_mean_map_has_the_smallest_squared_error_of_all_maps(generator: torch.Generator) -> None:
@@ -60,6 +52,6 @@ def test_bad_input_is_one_sentence() -> None:
     with pytest.raises(ValueError, match="do not fit"):
         mean_depth_map(depth[0], mask[0])
     with pytest.raises(ValueError, match="no pixel"):
-        row_profile(depth, torch.zeros_like(mask))
+        mean_depth_map(depth, torch.zeros_like(mask))
     with pytest.raises(ValueError, match="one map"):
         PositionPrior(depth)

@@ -35,7 +35,7 @@ _WEIGHTS = ("meter_xxs_nyu", "meter_xxs_kitti")
 
 
 def data_root(root: Path | str | None = None) -> Path:
-    """The folder that holds the data sets: the argument, else the environment's MDE_DATA, else the pack's ``data``."""
+    """The folder that holds the data sets: the argument, else the environment's MDE_DATA, else the pack's data."""
     return Path(root if root is not None else os.environ.get("MDE_DATA") or _HOME / "data").expanduser()
 
 

@@ -54,7 +54,8 @@ def _store(path: Path, arrays: dict[str, Array]) -> None:
 def is_stored(path: Path) -> bool:
     """Whether the view's file is there, whole, and made by the present code."""
     try:
-        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:  # a truncated file has lost the directory at its end
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+            # a truncated file has lost the directory at its end, and does not open
             return str(file["key"]) == generator_key()
     except _DAMAGE:
         return False

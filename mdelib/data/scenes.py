@@ -66,17 +66,17 @@ def _indices(name: str, split: str) -> list[int]:
 def _view(label: str, arrays: dict[str, np.ndarray]) -> View:
     """Stored arrays as the view that the library hands out."""
     depth = torch.from_numpy(arrays["depth"])[None]
-    normals = torch.from_numpy(arrays["normals"].astype(np.float32)).permute(2, 0, 1)
-    length = normals.norm(dim=0, keepdim=True)
+    normals = arrays["normals"].astype(np.float32)  # numpy: one view is too small a thing for torch's threads
+    normals /= np.maximum(np.sqrt((normals**2).sum(-1, keepdims=True)), 1)
     extras = {
-        "normals": torch.where(length > 0, normals / length.clamp(min=1), normals).contiguous(),
+        "normals": torch.from_numpy(np.ascontiguousarray(normals.transpose(2, 0, 1))),
         "objects": torch.from_numpy(arrays["objects"].astype(np.int64))[None],
     }
     if "lidar" in arrays:
         extras["lidar"] = depth * torch.from_numpy(arrays["lidar"])[None]
     if "cue_pixels" in arrays:
         extras["cue_pixels"] = torch.from_numpy(arrays["cue_pixels"])[None]
-    image = torch.from_numpy(arrays["image"]).permute(2, 0, 1).float().div(255).contiguous()
+    image = torch.from_numpy(np.ascontiguousarray(arrays["image"].transpose(2, 0, 1), np.float32) / np.float32(255))
     return View(label, image, depth, depth > 0, torch.from_numpy(arrays["intrinsics"]).float(), extras)
 
 

@@ -100,8 +100,10 @@ def _arriving(
             points[rows], direction[rows] if light.sun else to_light[rows], 1e4 if light.sun else 0.96
         )
     falloff = lit / np.maximum(square, np.float32(0.05))
-    half = _unit(direction + view)
-    shine = np.maximum(_dot(normals, half), 0) ** 70 * gloss * falloff * (strength > 0) * 2.0
+    shine = np.zeros(len(points), np.float32)
+    rows = np.flatnonzero(lit & (gloss > 0))
+    half = _unit(direction[rows] + view[rows])
+    shine[rows] = np.maximum(_dot(normals[rows], half), 0) ** 70 * gloss[rows] * falloff[rows] * 2
     return (strength * falloff)[:, None] * color, shine[:, None] * color
 
 
@@ -134,19 +136,18 @@ def _ambient(
 
 
 def _smooth_inside_faces(light: Array, face: Array) -> Array:
-    """Mean over a 5 x 5 window, of samples of the same face only; light (h, w, C), face (h, w)."""
+    """Mean over a 5 x 5 window, of samples of the same face only; light (C, h, w), face (h, w)."""
     total, count = light.copy(), np.ones(face.shape, np.float32)
     height, width = face.shape
-    for dy in range(-2, 3):
-        for dx in range(-2, 3):
-            if dy == 0 and dx == 0:
-                continue
-            here = (slice(max(0, -dy), height - max(0, dy)), slice(max(0, -dx), width - max(0, dx)))
-            there = (slice(max(0, dy), height - max(0, -dy)), slice(max(0, dx), width - max(0, -dx)))
-            same = (face[here] == face[there]).astype(np.float32)
-            total[here] += light[there] * same[..., None]
-            count[here] += same
-    return total / count[..., None]
+    for dy, dx in [(0, 1), (0, 2)] + [(dy, dx) for dy in (1, 2) for dx in range(-2, 3)]:
+        here = (slice(0, height - dy), slice(max(0, -dx), width - max(0, dx)))
+        there = (slice(dy, height), slice(max(0, dx), width - max(0, -dx)))
+        same = (face[here] == face[there]).astype(np.float32)
+        count[here] += same
+        count[there] += same
+        total[:, *here] += light[:, *there] * same  # both neighbours of the pair at once
+        total[:, *there] += light[:, *here] * same
+    return total / count
 
 
 def _mirrored(
@@ -241,10 +242,10 @@ def photograph(
         + axis * 2
         + (np.take_along_axis(flat, axis[:, None], 1)[:, 0] > 0)
     )
-    both = np.zeros((count, 6), np.float32)
-    both[hit] = np.concatenate([light, shine], 1)
-    both = _smooth_inside_faces(both.reshape(*grid, 6), face.reshape(grid)).reshape(count, 6)[hit]
-    light, shine = both[:, :3], both[:, 3:]
+    both = np.zeros((6, count), np.float32)
+    both[:3, hit], both[3:, hit] = light.T, shine.T
+    both = _smooth_inside_faces(both.reshape(6, *grid), face.reshape(grid)).reshape(6, count)[:, hit]
+    light, shine = both[:3].T, both[3:].T
 
     if without == "texture":
         color = means[material]

@@ -181,7 +181,7 @@ def build_street(rng: np.random.Generator, size: tuple[int, int]) -> tuple[Scene
     suburb, parked = bool(rng.random() < 0.4), bool(rng.random() < 0.75)
     lane = rng.uniform(1.6, 1.9)
     road, walk = (
-        2 * lane + (rng.uniform(5.2, 6.4) if parked else rng.uniform(3.4, 4.2)),
+        2 * lane + (rng.uniform(6.2, 7.2) if parked else rng.uniform(3.4, 4.2)),
         rng.uniform(2.4, 4.5),
     )
     _ground(b, road, walk, suburb and rng.random() < 0.6)

@@ -120,7 +120,7 @@ def _plain(u: Array, v: Array, m: dict[str, Array], fade: Array) -> Array:
 
 def _wood(u: Array, v: Array, m: dict[str, Array], fade: Array) -> Array:
     warp = noise(u * 0.15 + m["seed"], v * 0.4 + m["seed"])
-    rings = noise(u * 0.22 + m["seed"], v * 2.2 + 0.6 * warp)
+    rings = noise(u * 0.09 + m["seed"], v * 2.2 + 0.25 * warp)
     return _mix(m["color"], m["color2"], np.clip(2.2 * rings - 0.6, 0, 1) * fade + 0.5 * (1 - fade))
 
 
@@ -309,7 +309,7 @@ def albedo(table: MaterialTable, material: Array, uv: Array, footprint: Array) -
     return result
 
 
-def mean_albedo(table: MaterialTable, samples: int = 16) -> Array:
+def mean_albedo(table: MaterialTable, samples: int = 9) -> Array:
     """The mean colour of every material (M, 3), over its own size or three periods of its pattern."""
     count = len(table)
     grid = (np.arange(samples, dtype=np.float32) + 0.5) / samples
