@@ -211,9 +211,9 @@ def reproduce(data: str, scale: str, *, cores: int = 0, console: Console | None 
 def _run_snakemake(folder: Path, data: str, scale: str, workers: int, pending: dict[str, float],
                    console: Console) -> None:
     tied = "from mdelib.tether import attach; attach(); from snakemake.cli import main; main()"
-    command = [sys.executable, "-c", tied, "--snakefile", str(provenance.find_home() / "Snakefile"), "--directory", str(folder),
-               "--cores", str(workers), "--nolock", "--rerun-incomplete", "--rerun-triggers", "mtime", "--keep-going",
-               "--config", f"data={data}", f"scale={scale}"]
+    command = [sys.executable, "-c", tied, "--snakefile", str(provenance.find_home() / "Snakefile"),
+               "--directory", str(folder), "--cores", str(workers), "--nolock", "--rerun-incomplete",
+               "--rerun-triggers", "mtime", "--keep-going", "--config", f"data={data}", f"scale={scale}"]
     environment = {**tether.environment(), "MDE_RUNS": str(store.runs_root().resolve())}
     log = folder / "log.txt"
     with log.open("w") as out:

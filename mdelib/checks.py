@@ -239,7 +239,7 @@ check = SimpleNamespace(
     )),
     total_variation=Exercise(lambda p, t: p.diff().abs().sum() / t.diff().abs().sum(), _rows, (
         (lambda p, t: t.diff().abs().sum() / p.diff().abs().sum(), "the prediction belongs above the line"),
-        (lambda p, t: p.diff().sum() / t.diff().sum(), "steps up and steps down must not cancel: take absolute values"),
+        (lambda p, t: p.diff().sum() / t.diff().sum(), "steps up and down must not cancel: take absolute values"),
         (lambda p, t: p.diff().abs().max() / t.diff().abs().max(), "sum the differences; do not take the largest"),
     )),
     receptive_window=Exercise(_window, _stacks, (

@@ -65,7 +65,8 @@ def ready(data: Data = "scenes-rooms", scale: Scale = "lab") -> None:
 
 
 @app.command()
-def run(experiment: str, variant: Annotated[list[str] | None, typer.Option(help="Only these variants, or all.")] = None,
+def run(experiment: str,
+        variant: Annotated[list[str] | None, typer.Option(help="Only these variants, or all.")] = None,
         seed: Annotated[list[int] | None, typer.Option(help="Only these seeds.")] = None,
         data: Data = "scenes-rooms", scale: Scale = "lab", device: Device = "auto") -> None:
     """Train and measure the runs of an experiment; what is there under the right key is kept."""

@@ -145,8 +145,7 @@ class Lesson:
 
     def table(self, frame: pd.DataFrame, name: str, caption: str, *, sources: Sequence[Result] = ()) -> None:
         """Show a table with its caption and keep it for the report."""
-        text = frame.to_html(index=False, border=0, escape=True, na_rep="–",
-                             float_format=lambda value: f"{value:.3f}")
+        text = _html_table(frame, name)
         title = self._keep(name, "html", text.encode(), caption, caption, sources)
         display(HTML(text))
         display(Markdown(title))
@@ -163,6 +162,15 @@ class Lesson:
         atomic_write(self.folder / f"{name}.{kind}", content)
         atomic_write(self.folder / f"{name}.json", json.dumps(record, indent=1))
         return f"**{label}** {caption}" + _source_line(sources)
+
+
+def _html_table(frame: pd.DataFrame, name: str) -> str:
+    """A table whose numbers are aligned at the right and whose words at the left; every cell is escaped."""
+    words = [name for name in frame if not pd.api.types.is_numeric_dtype(frame[name])
+             and not frame[name].astype(str).str.match(r"^[-+–]?[\d.]*( ± [\d.]+)?%?$").all()]
+    styled = frame.style.hide(axis="index").format(precision=3, na_rep="–", escape="html")
+    styled = styled.set_properties(subset=words, **{"text-align": "left", "white-space": "normal"})
+    return styled.set_uuid(name).to_html()
 
 
 def _source_line(sources: Sequence[Result]) -> str:

@@ -47,7 +47,8 @@ results.</p>{% endif %}
 <figcaption><b>{{ item.label }}</b> {{ item.caption }}
 <div class="origin">{% if item.sources %}Made from
 {% for source in item.sources %}{{ source.address }} (key {{ source.key }}, commit {{ source.commit }},
-{{ source.made }}){{ "; " if not loop.last }}{% endfor %}.{% else %}Computed in notebook {{ item.notebook }}.{% endif %}
+{{ source.made }}){{ "; " if not loop.last }}{% endfor %}.
+{% else %}Computed in notebook {{ item.notebook }}.{% endif %}
 Drawn {{ item.made }} at commit {{ item.commit }}, seed {{ item.seed }}, {{ item.device_name }}.</div></figcaption>
 </figure>
 {% endfor %}{% endfor %}

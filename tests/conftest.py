@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,3 +31,15 @@ def real_data() -> Path:
     if not folder or not (Path(folder) / "nyu" / "splits.json").is_file():
         pytest.skip("real samples not found: set MDE_DATA to a folder that holds nyu/, kitti/, sunrgbd/, weights/")
     return Path(folder).resolve()
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Rendered scenes are kept in a folder of the test run, shared by its tests."""
+    folder = tmp_path_factory.mktemp("scenes")
+    before = os.environ.get("MDE_SCENES")
+    os.environ["MDE_SCENES"] = str(folder)
+    yield folder
+    os.environ.pop("MDE_SCENES")
+    if before is not None:
+        os.environ["MDE_SCENES"] = before

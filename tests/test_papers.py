@@ -8,8 +8,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mdelib.papers import (Claim, Evidence, check_claim, judge, list_papers, load_claims, load_table, paired_interval,
-                           summary, verdict)
+from mdelib.papers import (
+    Claim,
+    Evidence,
+    check_claim,
+    judge,
+    list_papers,
+    load_claims,
+    load_table,
+    paired_interval,
+    summary,
+    verdict,
+)
 from mdelib.store import Result
 
 

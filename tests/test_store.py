@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -45,10 +46,8 @@ def test_flipped_bytes_never_pass_unseen(tmp_path: Path, result: Result):
     content = path.read_bytes()
     for place in range(0, len(content), 7):
         path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1:])
-        try:
+        with suppress(Damaged):
             assert read_result(path) == result  # white space between values may change
-        except Damaged:
-            pass
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", "null", '{"checksum": "x", "what": 1}', "\x00\x01"])

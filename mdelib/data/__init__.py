@@ -35,7 +35,7 @@ _WEIGHTS = ("meter_xxs_nyu", "meter_xxs_kitti")
 
 
 def data_root(root: Path | str | None = None) -> Path:
-    """The folder that holds the data sets: the argument, else the environment's MDE_DATA, else the pack's data."""
+    """The folder that holds the data sets: the argument, else MDE_DATA, else the pack's ``data``."""
     return Path(root if root is not None else os.environ.get("MDE_DATA") or _HOME / "data").expanduser()
 
 
@@ -72,7 +72,8 @@ def load(name: str, split: str = "test", *, root: Path | str | None = None,
     if not DATASETS[kind].real:
         from mdelib.data.scenes import load_scenes  # ray tracing is slow to import and only scenes need it
 
-        return load_scenes(kind, split, root=scenes_root(root), **({} if size is None else {"size": size}), count=count)
+        chosen = {} if size is None else {"size": size}
+        return load_scenes(kind, split, root=scenes_root(root), count=count, **chosen)
     if kind == "folder":
         where = Path(place).expanduser() if place else home / "folder"
         if not where.is_dir():

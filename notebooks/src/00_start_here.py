@@ -30,7 +30,6 @@ device = "auto"
 
 # %%
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,10 +37,12 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from mdelib import course, evaluation, figures, geometry, models, papers, priors, protocols, syllabus
+from mdelib import course, evaluation, figures, geometry, models, papers, priors, protocols
 from mdelib import data as datasets
 from mdelib.checks import check
+from mdelib.data.base import resize_image
 from mdelib.data.scenes import CUES, render_view
+from mdelib.metrics import per_image_metrics
 from mdelib.weights import find_weights
 from mdelib.widgets import explore
 
@@ -58,13 +59,16 @@ figure, axes = figures.new_figure(1, 2, height=3.1)
 figures.show_image(axes[0], room.image, "what the camera sees")
 drawn = figures.show_depth(axes[1], room.depth, "what we want to know", limits=limits)
 figure.colorbar(drawn, ax=axes[1], label="depth (m)")
-lesson.figure(figure, "one_picture", "A room and its depth map. Near is bright, far is dark, here and in all notebooks.",
-              alt="Left a rendered living room, right the same view in shades that tell how far each pixel is.")
+lesson.figure(figure, "one_picture",
+              "A room and its depth map. Near is bright, far is dark, here and in all notebooks.",
+              alt="Left a rendered living room, right the same view in shades that tell how far "
+                  "each pixel is.")
 
 # %%
-lesson.say(f"A depth map is an image with one number a pixel: metres. This one has {size[0]} rows and {size[1]} "
-           f"columns. Its nearest pixel is {nearest:.2f} m away, its farthest {farthest:.2f} m. In the library it is "
-           f"a tensor of the shape `{tuple(room.depth[None].shape)}`: batch, channel, height, width.")
+lesson.say(f"A depth map is an image with one number a pixel: metres. This one has {size[0]} rows "
+           f"and {size[1]} columns. Its nearest pixel is {nearest:.2f} m away, its farthest "
+           f"{farthest:.2f} m. In the library it is a tensor of the shape "
+           f"`{tuple(room.depth[None].shape)}`: batch, channel, height, width.")
 
 # %% [markdown]
 # The left picture does not determine the right one. A photograph of a doll's house, taken from a hundredth of the
@@ -81,17 +85,19 @@ lesson.say(f"A depth map is an image with one number a pixel: metres. This one h
 # %%
 points = geometry.backproject(room.depth[None], room.intrinsics)[0]
 x, height, z = (channel.flatten().numpy() for channel in points)
-below = height < np.quantile(height, 0.9) if room.extras["objects"].eq(3).any() else height < np.inf
-keep = ~room.extras["objects"].flatten().eq(3).numpy() & below
+floor_first = np.argsort(-height)  # y points down; what is higher is drawn later
+ceiling = room.extras["objects"].flatten().numpy() == 3
+keep = floor_first[~ceiling[floor_first]]
 colours = room.image.permute(1, 2, 0).reshape(-1, 3).numpy()
 figure, axis = figures.new_figure(1, 1, height=4.6)
 axis.scatter(x[keep], z[keep], c=colours[keep], s=lesson.pick(smoke=12, lab=3), linewidths=0)
 figures.draw_camera_from_above(axis, room.intrinsics, size, depth=0.75 * farthest)
 axis.set(xlabel="to the right (m)", ylabel="straight ahead (m)", aspect="equal")
-lesson.figure(figure, "from_above", "The same room from above: every pixel put where its depth says. The straight line "
+lesson.figure(figure, "from_above",
+              "The same room from above: every pixel put where its depth says. The straight line "
               "joins places of one depth, the arc places of one range.",
-              alt="A top view of the room as coloured points inside the camera's wedge of sight, with a straight line "
-                  "of equal depth and an arc of equal range.")
+              alt="A top view of the room as coloured points inside the camera's wedge of sight, "
+                  "with a straight line of equal depth and an arc of equal range.")
 
 # %% [markdown]
 # Each pixel was sent out along its line of sight, until its depth was reached. That takes the camera's focal lengths
@@ -119,28 +125,31 @@ print("point", point.tolist(), "depth", point[2].item(), "range", round(point.no
 
 # %% tags=["nbval-check-output"]
 wall = torch.full((1, 1, 96, 200), 2.0)
-library = geometry.backproject(wall, intrinsics)[0, :, 48, 164]
-print("same point:", torch.allclose(library, point))
-print("same range:", torch.allclose(geometry.depth_to_range(wall, intrinsics)[0, 0, 48, 164], point.norm()))
+same_point = geometry.backproject(wall, intrinsics)[0, :, 48, 164]
+same_range = geometry.depth_to_range(wall, intrinsics)[0, 0, 48, 164]
+print("same point:", torch.allclose(same_point, point))
+print("same range:", torch.allclose(same_range, point.norm()))
 
 # %% [markdown]
 # Does it matter? Suppose a laser scanner wrote down ranges and somebody read them as depths. All numbers would be
 # exact, and yet:
 
 # %%
-camera_views = datasets.load("scenes-rooms", "test", count=lesson.pick(smoke=4, lab=20), size=lesson.size).tensors()
+count = lesson.pick(smoke=4, lab=20)
+camera_views = datasets.load("scenes-rooms", "test", count=count, size=lesson.size).tensors()
 ranges = geometry.depth_to_range(camera_views.depth, camera_views.intrinsics)
 scores = evaluation.score(ranges, camera_views.depth, camera_views.mask, "rooms")
-lesson.say(f"Ranges read as depths are wrong by {scores['abs_rel']:.1%} on average (AbsRel, the mean of error over "
-           f"depth, on {len(camera_views)} rendered rooms). That is as much as separates good networks from each "
-           "other. The first question to any data set is which of the two it holds. All of ours hold depth.")
+lesson.say(f"Ranges read as depths are wrong by {scores['abs_rel']:.1%} on average (AbsRel, the "
+           f"mean of error over depth, on {len(camera_views)} rendered rooms). No network erred, "
+           "and yet that is the score. So ask any data set first which of the two it holds. All of "
+           "ours hold depth.")
 
 # %% [markdown]
 # ## Not every pixel has a depth
 #
 # The sky has none. A laser reaches a pixel here and there. A depth camera fails on glass, on black cloth and on edges.
 # So a depth map comes with a **mask**: True where the depth is known. Whatever is computed from depth, a loss, an error,
-# a mean, counts only pixels inside the mask. A forgotten mask is the most common mistake in this field, since an unknown
+# a mean, counts only pixels inside the mask. A mask is easily forgotten, and nothing warns: an unknown
 # depth is stored as 0, and 0 is a number too.
 
 # %%
@@ -148,15 +157,18 @@ street = render_view("scenes-streets", "test", 1, size)
 lidar = street.extras["lidar"]
 figure, axes = figures.new_figure(1, 3, height=2.3)
 figures.show_image(axes[0], street.image, "a rendered street")
-drawn = figures.show_depth(axes[1], street.depth, "its depth; the sky is unknown", limits=(0, 80), mask=street.mask)
-rows, columns = np.nonzero(lidar[0].numpy())
-figures.show_depth(axes[2], lidar, "what a laser scanner keeps of it", limits=(0, 80), mask=torch.zeros_like(lidar) > 0)
-axes[2].scatter(columns, rows, c=lidar[0].numpy()[rows, columns], s=2, cmap=figures.DEPTH_MAP, vmin=0, vmax=80)
+drawn = figures.show_depth(axes[1], street.depth, "its depth", limits=(0, 80), mask=street.mask)
+figures.show_depth(axes[2], lidar, "what a laser scanner keeps", limits=(0, 80), mask=lidar > 0)
 figure.colorbar(drawn, ax=axes, label="depth (m)", pad=0.01)
-lesson.figure(figure, "street", "A street. Grey pixels are unknown: the sky, and all that the scanner's beams missed.",
-              alt="A street with cars, its depth map with a grey sky, and the sparse points of a laser scanner in rows.")
-lesson.say(f"In this view {float(street.mask.float().mean()):.0%} of the pixels have a depth, and the scanner keeps "
-           f"{float((lidar > 0).float().mean()):.1%}. KITTI, the data set of real streets, has only the latter kind.")
+lesson.figure(figure, "street",
+              "A street. Grey pixels are unknown: the sky, and all that the scanner's beams "
+              "missed.",
+              alt="A street with cars, its depth map with a grey sky, and the sparse points of a "
+                  "laser scanner in rows.")
+# %%
+lesson.say(f"In this view {float(street.mask.float().mean()):.0%} of the pixels have a depth, and "
+           f"the scanner keeps {float((lidar > 0).float().mean()):.1%}. KITTI, the data set of real "
+           "streets, has only the latter kind.")
 
 # %% [markdown]
 # ## The data sets
@@ -164,13 +176,14 @@ lesson.say(f"In this view {float(street.mask.float().mean()):.0%} of the pixels 
 # The course knows six. Two of them it renders by itself, when they are first used; four hold photographs.
 
 # %%
-found = {name: "yes" if not info.real or not text.startswith(("not found", "no ")) else "not yet"
-         for (name, info), text in zip(datasets.DATASETS.items(), datasets.present().values(), strict=True)}
+found = {name: "not yet" if text.startswith(("not found", "no ")) else "yes"
+         for name, text in datasets.present().items()}
 lesson.table(pd.DataFrame([
     {"name": name, "what": info.title, "pictures": "photographs" if info.real else "rendered",
      "evaluated up to (m)": f"{info.max_depth:g}", "crop": info.crop or "none", "here": found[name]}
     for name, info in datasets.DATASETS.items()]), "datasets",
-    "The data sets by the name that the parameter `data` takes. Missing ones are fetched with `mde data NAME`.")
+    "The data sets by the name that the parameter `data` takes. Missing ones are fetched with `mde "
+    "data NAME`.")
 
 # %%
 shown = {name: datasets.load(name, "test", count=lesson.pick(smoke=6, lab=12), size=lesson.size)
@@ -195,9 +208,11 @@ figures.show_image(axes[0], room.image, "image")
 figures.show_depth(axes[1], room.depth, "depth", limits=limits)
 figures.show_normals(axes[2], room.extras["normals"], "normals")
 figures.show_labels(axes[3], room.extras["objects"], "objects")
-lesson.figure(figure, "layers", "Four layers of one view. Normals: red faces right, green faces up, blue faces you. "
+lesson.figure(figure, "layers",
+              "Four layers of one view. Normals: red faces right, green faces up, blue faces you. "
               "Objects: one colour each.",
-              alt="A room as an image, as depth, as surface normals in red, green and blue, and as coloured objects.")
+              alt="A room as an image, as depth, as surface normals in red, green and blue, and as "
+                  "coloured objects.")
 
 # %% [markdown]
 # And it can be rendered *again*, with one thing changed. Painters have known for centuries what makes a flat picture
@@ -213,19 +228,21 @@ lesson.figure(figure, "layers", "Four layers of one view. Normals: red faces rig
 
 # %%
 def draw_cue(view, cue):
-    before, after = (render_view("scenes-rooms", "test", view, size, without=name) for name in (None, cue))
-    top = float(before.depth.max())
+    before, after = (render_view("scenes-rooms", "test", view, size, without=name)
+                     for name in (None, cue))
     figure, axes = figures.new_figure(1, 4, height=1.9)
     figures.show_image(axes[0], before.image, "as it is")
     figures.show_image(axes[1], after.image, f"without {cue}")
-    figures.show_signed(axes[2], after.extras["cue_pixels"].float(), "changed pixels (red)", limit=1.5)
-    figures.show_depth(axes[3], after.depth, "depth without the cue", limits=(0, top))
+    figures.show_signed(axes[2], after.extras["cue_pixels"], "changed pixels", limit=1.5)
+    figures.show_depth(axes[3], after.depth, "depth without the cue", limits=(0, before.depth.max()))
     return figure
 
 explore(draw_cue, {"view": [2, 3, 5, 10, 14], "cue": list(CUES)},
-        [{"view": 2, "cue": "shadows"}, {"view": 10, "cue": "texture"}, {"view": 14, "cue": "size"}],
+        [{"view": 2, "cue": "shadows"}, {"view": 10, "cue": "texture"},
+         {"view": 14, "cue": "size"}],
         lesson=lesson, name="cue", caption="View {view} without its {cue}.",
-        alt="A room as it is and without {cue}, the pixels that changed, and the depth, in view {view}.")
+        alt="A room as it is and without {cue}, the pixels that changed, and the depth, in view "
+            "{view}.")
 
 # %% [markdown]
 # Look at the last column. Without shadows or texture the room is the same room, so its depth is too. Without size it
@@ -240,10 +257,11 @@ explore(draw_cue, {"view": [2, 3, 5, 10, 14], "cue": list(CUES)},
 parts = {name: lesson.views("test", name) for name in shown}
 figure = figures.depth_statistics({part_title(name): (part.depth, part.mask)
                                    for name, part in parts.items()})
-lesson.figure(figure, "where_depth_sits", "Left: how often each depth occurs. Right: the mean depth of each row of "
-              "pixels. The bottom of a picture is near.",
-              alt="Histograms of depth, rooms around three metres and streets spread to eighty; and mean depth by row, "
-                  "smallest at the bottom of the picture.")
+lesson.figure(figure, "where_depth_sits",
+              "Left: how often each depth occurs. Right: the mean depth of each row of pixels. The "
+              "bottom of a picture is near.",
+              alt="Histograms of depth, rooms around three metres and streets spread to eighty; "
+                  "and mean depth by row, smallest at the bottom of the picture.")
 
 # %% [markdown]
 # The right panel is a gift to any network, and a trap for any study. Depth can be guessed from the *position* of a
@@ -256,27 +274,37 @@ lesson.figure(figure, "where_depth_sits", "Left: how often each depth occurs. Ri
 # $$\bar d(p) = \frac{\sum_i m_i(p)\, d_i(p)}{\sum_i m_i(p)}$$
 
 # %%
-train = datasets.load(lesson.data, "train", count=lesson.pick(smoke=8, lab=100, study=None), size=lesson.size)
-train = train.tensors(lesson.size)
+count = lesson.pick(smoke=8, lab=100, study=None)
+train = datasets.load(lesson.data, "train", count=count, size=lesson.size).tensors(lesson.size)
 known = torch.where(train.mask, train.depth, 0.0).sum(0, keepdim=True)
 by_hand = known / train.mask.sum(0, keepdim=True).clamp(min=1)
 prior_map = priors.mean_depth_map(train.depth, train.mask)
 everywhere = train.mask.any(0, keepdim=True)
-print("same as the library's:", torch.allclose(by_hand[everywhere], prior_map[everywhere], rtol=1e-4))
+same = torch.allclose(by_hand[everywhere], prior_map[everywhere], rtol=1e-4)
+print("same as the library's:", same)
+
+# %% [markdown]
+# Is the whole map needed? For comparison, two simpler answers: one depth for everything, and one for each row.
+
+# %%
+guesses = {"one number for all pixels": train.depth[train.mask].mean().expand_as(prior_map),
+           "one number a row": prior_map.mean(-1, keepdim=True).expand_as(prior_map),
+           "one number a pixel": prior_map}
 
 # %%
 protocol = protocols.default_protocol(lesson.data)
 test = lesson.load("test")
-rows = prior_map.mean(-1, keepdim=True).expand_as(prior_map)
-guesses = {"one number for all pixels": train.depth[train.mask].mean().expand_as(prior_map), "one number a row": rows,
-           "one number a pixel": prior_map}
-ladder = {name: evaluation.evaluate(priors.PositionPrior(guess), test, protocol, size=lesson.size)[1]
-          for name, guess in guesses.items()}
-lesson.table(pd.DataFrame([{"answer to every picture": name, **{title: float(scores[key].mean()) for title, key in
-                            (("AbsRel ↓", "abs_rel"), ("RMSE (m) ↓", "rmse"), ("δ1 ↑", "delta1"))}}
-                           for name, scores in ladder.items()]), "position_prior",
-             f"What can be scored with closed eyes, on {len(test)} test views of {lesson.info.title}. AbsRel and RMSE "
-             "are errors; δ1 is the share of pixels that are right within a factor of 1.25. Notebook 01 defines them.")
+titles = {"abs_rel": "AbsRel ↓", "rmse": "RMSE (m) ↓", "delta1": "δ1 ↑"}
+table = []
+for name, guess in guesses.items():
+    prior = priors.PositionPrior(guess)
+    errors = evaluation.evaluate(prior, test, protocol, size=lesson.size)[1]
+    table.append({"answer to every picture": name,
+                  **{title: float(errors[key].mean()) for key, title in titles.items()}})
+lesson.table(pd.DataFrame(table), "position_prior",
+             f"What can be scored with closed eyes, on {len(test)} test views of "
+             f"{lesson.info.title}. AbsRel and RMSE are errors; δ1 is the share of pixels that are "
+             "right within a factor of 1.25. Notebook 01 defines them.")
 
 # %%
 figure, axes = figures.new_figure(1, 3, height=2.3)
@@ -284,10 +312,11 @@ top = float(prior_map.max())
 for axis, (name, guess) in zip(axes, guesses.items(), strict=True):
     drawn = figures.show_depth(axis, guess, name, limits=(0, top))
 figure.colorbar(drawn, ax=axes, label="depth (m)", pad=0.01)
-lesson.figure(figure, "prior_maps", f"The three answers, fitted to {len(train)} training views. The last is the "
+lesson.figure(figure, "prior_maps",
+              f"The three answers, fitted to {len(train)} training views. The last is the "
               "**position prior**, the baseline of this course.",
-              alt="A flat map, a map of horizontal bands, and a smooth map that is near at the bottom and far in the "
-                  "middle.")
+              alt="A flat map, a map of horizontal bands, and a smooth map that is near at the "
+                  "bottom and far in the middle.")
 
 # %% [markdown]
 # Remember the last row of the table. A network that scores no better has learned nothing from the picture. An
@@ -314,16 +343,25 @@ if at_hand("rooms_cnn"):
 if released:
     networks["METER-XXS"] = models.create_model("meter_xxs", weights="meter_xxs_nyu")
 networks = {name: network.to(lesson.device) for name, network in networks.items()}
-main = "METER-XXS" if released and lesson.info.real else "lab CNN" if "lab CNN" in networks else list(networks)[-1]
+main = "METER-XXS" if released and lesson.info.real else list(networks)[min(1, len(networks) - 1)]
 lesson.say(f"Here now: {', '.join(networks)}. We look at the **{main}**" +
            ("." if released else "; METER's weights are not in the data folder."))
 
 # %%
-def measured(network, views, protocol):
-    """Errors of every view; the network sees images at its own size, or else at the lesson's."""
-    size = getattr(network, "size", None) or lesson.size
-    return evaluation.evaluate(network, views, protocol, size=size)[1]
+def size_of(network):
+    return getattr(network, "size", None) or lesson.size  # its own, or else the one of this lesson
 
+def measured(network, views, rule):
+    def scale_given(pred, target, mask):
+        right = per_image_metrics(pred, target, mask, max_depth=rule.max_depth, align="median")
+        return {"abs_rel given": right["abs_rel"], "delta1 given": right["delta1"]}
+    return evaluation.evaluate(network, views, rule, size=size_of(network), extra=scale_given)[1]
+
+def predicted(network, image):
+    depth = evaluation.predict(network, resize_image(image, size_of(network))[None])
+    return evaluation.resize_prediction(depth, image.shape[-2:])[0]
+
+# %%
 scores = {name: measured(network, test, protocol) for name, network in networks.items()}
 order = scores[main]["abs_rel"].argsort().tolist()
 chosen = {"best": order[0], "middling": order[len(order) // 2], "worst": order[-1]}
@@ -337,29 +375,33 @@ lesson.say("Which views to show? Picking pretty ones would be a lie. We sort all
 rows, masks = [], []
 for index in chosen.values():
     view = test[index]
-    prediction = evaluation.predict(networks[main], view.image[None])[0]
+    prediction = predicted(networks[main], view.image)
     rows.append({"image": view.image, "ground truth": view.depth, "prediction": prediction,
                  "error": prediction - view.depth})
     masks.append(view.mask)
 top = max(float(row["ground truth"].max()) for row in rows)
-lesson.figure(figures.image_rows(rows, masks=masks, depth_limits=(0, top), error_limit=top / 4), "predictions",
-              f"Best, middling and worst view of the {main}. One depth scale and one error scale for all; red is "
-              "predicted too far, blue too near.",
-              alt="Three rows of image, true depth, predicted depth and signed error, from the best view to the worst.")
+figure = figures.image_rows(rows, masks=masks, depth_limits=(0, top), error_limit=top / 4)
+lesson.figure(figure, "predictions",
+              f"Best, middling and worst view of the {main}. One depth scale and one error scale "
+              "for all; red is predicted too far, blue too near.",
+              alt="Three rows of image, true depth, predicted depth and signed error, from the "
+                  "best view to the worst.")
 
 # %% [markdown]
 # Read the error column, not the prediction. Predictions look alike and convincing. The errors show what kind of
 # mistake it is: a whole wall too far (the scale is wrong), or a thin red and blue seam (the outline is blurred).
 
 # %%
-kinds = {"position prior": "mean of the training views", "lab CNN": "rendered rooms", "METER-XXS": "NYU, by its authors"}
+kinds = {"position prior": "the mean of training views", "lab CNN": "rendered rooms",
+         "METER-XXS": "NYU, by its authors"}
 table = pd.DataFrame([
-    {"network": name, "trained on": kinds[name], "parameters": f"{models.count_parameters(networks[name]):,}",
-     **{title: float(per_view[key].mean()) for title, key in (("AbsRel ↓", "abs_rel"), ("RMSE (m) ↓", "rmse"),
-                                                             ("δ1 ↑", "delta1"))}}
-    for name, per_view in scores.items()])
-lesson.table(table, "networks", f"On {len(test)} test views of {lesson.info.title}, protocol “{protocol.title}”. "
-             "Rows are comparable: same views, same pixels, same rule.")
+    {"network": name, "trained on": kinds[name],
+     "parameters": f"{models.count_parameters(networks[name]):,}",
+     **{title: float(errors[key].mean()) for key, title in titles.items()}}
+    for name, errors in scores.items()])
+lesson.table(table, "networks",
+             f"On {len(test)} test views of {lesson.info.title}, protocol “{protocol.title}”. Rows "
+             "are comparable: same views, same pixels, same rule.")
 
 # %% [markdown]
 # ## The same network elsewhere
@@ -371,21 +413,26 @@ lesson.table(table, "networks", f"On {len(test)} test views of {lesson.info.titl
 # %%
 other = "scenes-streets" if lesson.data == "scenes-rooms" else "scenes-rooms"
 away = lesson.load("test", other)
-table = []
-for name, network in networks.items():
-    for part, rule in ((test, protocol), (away, protocols.default_protocol(other))):
-        given = measured(network, part, replace(rule, align="median"))
-        plain = scores[name] if part is test else measured(network, part, rule)
-        table.append({"network": name, "measured on": part.info.title, "AbsRel ↓": float(plain["abs_rel"].mean()),
-                      "AbsRel, scale given ↓": float(given["abs_rel"].mean()),
-                      "δ1 ↑": float(plain["delta1"].mean()), "δ1, scale given ↑": float(given["delta1"].mean())})
+columns = {"abs_rel": "AbsRel ↓", "abs_rel given": "AbsRel, scale given ↓", "delta1": "δ1 ↑",
+           "delta1 given": "δ1, scale given ↑"}
+rule, table = protocols.default_protocol(other), []
+elsewhere = {name: measured(network, away, rule) for name, network in networks.items()}
+for name in networks:
+    for part, errors in ((test, scores[name]), (away, elsewhere[name])):
+        table.append({"network": name, "measured on": part.info.title,
+                      **{title: float(errors[key].mean()) for key, title in columns.items()}})
 lesson.table(pd.DataFrame(table), "elsewhere", f"The same networks on {lesson.info.title} and on "
              f"{away.info.title}. The scale is given by the ratio of medians, view by view.")
 
+# %%
+here, there = scores[main], elsewhere[main]
+lesson.say(f"The {main} goes from an AbsRel of {here['abs_rel'].mean():.3f} on {lesson.info.title} to "
+           f"{there['abs_rel'].mean():.3f} on {away.info.title}. With the scale given away, it goes "
+           f"from {here['abs_rel given'].mean():.3f} to {there['abs_rel given'].mean():.3f}.")
+
 # %% [markdown]
-# Where the scale explains the loss, the second and third columns differ much, and the shapes were right. Where they do
-# not, the network does not understand the place. Keep this in mind when a paper tests on a second data set: huynh2021
-# does, and does not say which of the two it measured.
+# If giving the scale away mends the numbers, the shapes were right and only the metres were wrong. If it does not, the
+# network does not understand the place. Keep the two apart when a paper tests on a second data set, as huynh2021 does.
 #
 # ## The authors' weights on photographs
 #
@@ -394,14 +441,16 @@ lesson.table(pd.DataFrame(table), "elsewhere", f"The same networks on {lesson.in
 
 # %%
 live = released and lesson.data == "nyu"
-meter = lesson.results("released_meter") if live else lesson.reference("released_meter", "nyu", "study")
+meter = lesson.results("released_meter") if live else lesson.reference("released_meter")
 if meter:
-    frame = papers.summary(meter, ["abs_rel", "rmse", "delta1"], {"authors": "METER-XXS, authors' NYU weights"})
+    frame = papers.summary(meter, list(titles), {"authors": "METER-XXS, authors' NYU weights"})
+    frame = frame.rename(columns=titles)
     frame["test views"] = [len(result.names) for result in meter[:1]]
-    lesson.table(frame, "released_meter", "METER-XXS on NYU. Nothing was trained by us.", sources=meter)
+    lesson.table(frame, "released_meter", "METER-XXS on NYU. Nothing was trained by us.",
+                 sources=meter)
 else:
-    lesson.say("This reference run has not been made yet. `mde data nyu`, `mde data meter` and then "
-               "`mde run released_meter --data nyu --scale study` make it.")
+    lesson.say("This reference run has not been made yet. `mde data nyu`, `mde data meter` and "
+               "then `mde run released_meter --data nyu --scale study` make it.")
 
 # %% [markdown]
 # What cirillo2025 itself measured with METER is not known to us: we have its abstract, not its tables. So there is
@@ -409,44 +458,47 @@ else:
 # sign that a network was rebuilt rightly.
 
 # %% tags=["nbval-check-output"]
-published = pd.concat([papers.load_table("cirillo2025", "meter_sizes").assign(source="released code"),
-                       papers.load_table("huynh2021", "table1").query("row == 'Hu et al.'").assign(
-                           row="hu_senet154", source="huynh2021 Table 1")]).query("column == 'params'")
+meter_sizes = papers.load_table("cirillo2025", "meter_sizes").assign(source="released code")
+hu = papers.load_table("huynh2021", "table1").query("row == 'Hu et al.' and column == 'params'")
+hu = hu.assign(row="hu_senet154", source="huynh2021, Table 1")
 rows = []
-for entry in published.itertuples():
+for entry in pd.concat([meter_sizes, hu]).itertuples():
     with torch.device("meta"):  # shapes without numbers: no memory is needed
-        count = models.count_parameters(models.create_model(entry.row, scale="paper"))
-    rows.append({"network": entry.row, "published (M)": entry.value, "ours (M)": round(count / 1e6, 3),
-                 "equal": abs(count / 1e6 - entry.value) < (0.00051 if entry.value < 10 else 0.11),
-                 "source": entry.source})
+        count = models.count_parameters(models.create_model(entry.row, scale="paper")) / 1e6
+    digit = 0.001 if entry.row.startswith("meter") else 0.1
+    rows.append({"network": entry.row, "published (M)": entry.value, "ours (M)": f"{count:.3f}",
+                 "apart by (last digits)": round(abs(count - entry.value) / digit, 1),
+                 "published in": entry.source})
 print(pd.DataFrame(rows).to_string(index=False))
 
 # %% [markdown]
-# "Equal" means: the same number when it is rounded as it was published. Hu et al.'s is printed with one decimal and
-# agrees to within one of its last digit.
+# The last digit of a published count is rounded, so half of one is agreement, and one is for whoever cut instead of
+# rounding. Hu et al.'s network, printed with one decimal, is of the second kind.
 
 # %% [markdown]
 # ## What we had to decide
 #
-# None of the five papers says how its depth maps were made smaller, and it matters. Shrink a depth map by averaging,
-# and at every outline a depth appears that lies between the chair and the wall. Nothing is there. Taking the nearest
-# pixel instead keeps every depth real; all loaders of this library do that.
+# Depth maps are stored at one size and learned at another. Papers seldom say how they were made smaller, and it
+# matters. Shrink a depth map by averaging, and at every outline a depth appears that lies between the lamp post and
+# the house behind it. Nothing is there. At the sky it is worse: unknown pixels are zeros, and the zeros are averaged in.
+# Taking the nearest pixel keeps every depth real. All loaders of this library do that.
 
 # %%
-fine = room.depth[None]
-small = [n // 4 for n in size]
-nearest = torch.nn.functional.interpolate(fine, size=small, mode="nearest-exact")
+fine, small = street.depth[None], [n // 4 for n in size]
+kept = torch.nn.functional.interpolate(fine, size=small, mode="nearest-exact")
 averaged = torch.nn.functional.interpolate(fine, size=small, mode="area")
-apart = (nearest - averaged).abs() / nearest
+apart = torch.where(kept > 0, (kept - averaged).abs() / kept, 0.0)
 figure, axes = figures.new_figure(1, 3, height=2.3)
-figures.show_depth(axes[0], nearest, "nearest pixel", limits=limits)
-drawn = figures.show_depth(axes[1], averaged, "averaged", limits=limits)
+figures.show_depth(axes[0], kept, "nearest pixel", limits=(0, 80), mask=kept > 0)
+drawn = figures.show_depth(axes[1], averaged, "averaged", limits=(0, 80), mask=averaged > 0)
 figure.colorbar(drawn, ax=axes[:2], label="depth (m)", pad=0.01)
 figures.show_signed(axes[2], (apart > 0.05).float(), "apart by over 5 % (red)", limit=1.5)
 lesson.figure(figure, "shrinking", "One depth map, four times smaller, in two ways.",
-              alt="Two small depth maps that look alike, and the outlines of furniture where they differ.")
-lesson.say(f"In this room {float((apart > 0.05).float().mean()):.0%} of the pixels differ by more than 5 %. Taken as "
-           f"a prediction, the averaged map would have an AbsRel of {float(apart.mean()):.3f} against the other.")
+              alt="Two small depth maps of a street, alike but for the outlines, where they "
+                  "differ.")
+lesson.say(f"On this street {float((apart > 0.05)[kept > 0].float().mean()):.0%} of the known "
+           "pixels differ by more than 5 %. Taken as a prediction, the averaged map has an AbsRel "
+           f"of {float(apart[kept > 0].mean()):.3f} against the other.")
 
 # %% [markdown]
 # Three more decisions, each kept in one place of the library:
@@ -470,9 +522,10 @@ if main == "position prior":
 else:
     decided = {"agrees": "It does look", "disagrees": "It does worse than closed eyes",
                "inconclusive": "These views cannot tell"}[papers.verdict((low, high), "greater")]
-    lesson.say(f"The AbsRel of the {main} is smaller than the position prior's by **{gain:.3f}** (95 % paired "
-               f"bootstrap interval {low:.3f} to {high:.3f}, {len(error)} views of {lesson.info.title}). "
-               f"**{decided}.** It is the better one on {float((error < guess).mean()):.0%} of the views.")
+    lesson.say(f"The AbsRel of the {main} is smaller than the position prior's by **{gain:.3f}** "
+               f"(95 % paired bootstrap interval {low:.3f} to {high:.3f}, {len(error)} views of "
+               f"{lesson.info.title}). **{decided}.** It is the better one on "
+               f"{float((error < guess).mean()):.0%} of the views.")
 
 # %% [markdown]
 # ## Your own pictures
@@ -486,34 +539,36 @@ with tempfile.TemporaryDirectory() as place:
     folder = Path(place)
     (folder / "depth").mkdir()
     for name, view in {"my_room": room, "my_street": street}.items():
-        Image.fromarray((view.image.permute(1, 2, 0) * 255).round().byte().numpy()).save(folder / f"{name}.png")
+        pixels = (view.image.permute(1, 2, 0) * 255).round().byte().numpy()
+        Image.fromarray(pixels).save(folder / f"{name}.png")
     np.save(folder / "depth" / "my_room.npy", room.depth[0].numpy())
-    own = datasets.load(f"folder:{folder}")
-    mine = [own[index] for index in range(len(own))]
+    mine = list(datasets.load(f"folder:{folder}").stream())
 for view in mine:
-    prediction = evaluation.predict(networks[main], view.image[None])[0]
+    prediction = predicted(networks[main], view.image)
     known = "with depth" if view.depth is not None else "without depth"
     print(f"{view.name}: {tuple(view.image.shape)}, {known}; predicted from {prediction.min():.1f} "
           f"to {prediction.max():.1f} m, in the middle {prediction.median():.1f} m")
 
 # %% [markdown]
-# From a terminal: `mde data` says what is here, and `data = "folder"` in the parameters cell takes the folder `folder`
+# From a terminal: `mde doctor` says what is here, and `data = "folder"` in the parameters cell takes the folder `folder`
 # of the data folder. Your own network fits in as well: `mdelib.models.wrap(module)` turns anything that maps an image to
 # a depth map into a network of the course.
 
 # %% [markdown]
 # ## How the course works
 #
-# Each notebook runs from top to bottom in about a minute, on a laptop. It can, because of the **scale**:
+# Each notebook runs from top to bottom on a laptop, in minutes at most. It can, because of the **scale**:
 
 # %%
-uses = {"smoke": "does every cell run?", "lab": "learning, on a laptop", "study": "the committed reference results",
-        "paper": "the papers' own sizes, on a GPU"}
+uses = {"smoke": "does every cell run?", "lab": "learning, on a laptop",
+        "study": "the committed reference results", "paper": "the papers' own sizes, on a GPU"}
 lesson.table(pd.DataFrame([
-    {"scale": name, "for": uses[name], "training views": course.VIEWS[name][0] or "all",
-     "test views": course.VIEWS[name][1] or "all", "rows × columns": " × ".join(map(str, course.SIZES[name]))}
-    for name in uses]), "scales", "The four scales. The parameter `scale` chooses one; numbers of different scales "
-    "never share a row of a table.")
+    {"scale": name, "for": uses[name],
+     "training views": course.VIEWS[name][0] or "all", "test views": course.VIEWS[name][1] or "all",
+     "rows × columns": " × ".join(map(str, course.SIZES[name]))}
+    for name in uses]), "scales",
+             "The four scales. The parameter `scale` chooses one; numbers of different scales "
+             "never share a row of a table.")
 
 # %% [markdown]
 # **Where results come from.** A training is described in a file in `experiments`, run once, and kept in `runs` under a
@@ -531,7 +586,9 @@ lesson.table(pd.DataFrame([
 # ## The map
 
 # %%
-lesson.say(syllabus.course_map())
+from mdelib.syllabus import course_map
+
+lesson.say(course_map())
 
 # %% [markdown]
 # ## Exercises
@@ -542,9 +599,10 @@ lesson.say(syllabus.course_map())
 # %%
 def my_range(depth, intrinsics):
     # <solution>
-    rows, columns = torch.meshgrid(torch.arange(depth.shape[0]), torch.arange(depth.shape[1]), indexing="ij")
-    x = (columns - intrinsics[0, 2]) / intrinsics[0, 0]
-    y = (rows - intrinsics[1, 2]) / intrinsics[1, 1]
+    u = torch.arange(depth.shape[1])[None, :]
+    v = torch.arange(depth.shape[0])[:, None]
+    x = (u - intrinsics[0, 2]) / intrinsics[0, 0]
+    y = (v - intrinsics[1, 2]) / intrinsics[1, 1]
     return depth * (1 + x**2 + y**2).sqrt()
     # </solution>
 

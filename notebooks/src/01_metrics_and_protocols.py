@@ -9,17 +9,17 @@
 # %% [markdown]
 # # 01 · Metrics and protocols: how conventions move a number
 #
-# Two networks stand in a table, and one has the smaller RMSE. It looks better. But an RMSE is not a property of a
-# network. It is the end of a chain of small decisions: which pixels count, how far away they may be, whether the
-# network is told the scale of the room, how the errors of many pictures become one number. These decisions are the
-# **protocol**. Papers seldom print theirs; their code has it.
+# Two networks stand in a table, and one has the smaller RMSE. It looks better. But an RMSE is not a property
+# of a network. It is the end of a chain of small decisions: which pixels count, how far away they may be,
+# whether the network is told the scale of the room, how the errors of many pictures become one number. These
+# decisions are the **protocol**. Papers seldom print theirs; their code has it.
 #
-# **The question.** How far does a number move when the prediction stays the same and only the protocol changes? And
-# is that more or less than the step from one published method to the next?
+# **The question.** How far does a number move when the prediction stays the same and only the protocol
+# changes? And is that more or less than the step from one published method to the next?
 #
-# **What the papers do.** They collect numbers from many other papers in one column: in this course huynh2021, Tables
-# 1 and 2, and yao2023, Tables 2 and 3. A column claims that its rows may be compared. At the end of this notebook you
-# can say when that is so.
+# **What the papers do.** They collect numbers from many other papers in one column: in this course huynh2021,
+# Tables 1 and 2, and yao2023, Tables 2 and 3. A column claims that its rows may be compared. At the end of
+# this notebook you can say when that is so.
 
 # %% tags=["parameters"]
 data = "scenes-rooms"
@@ -48,9 +48,9 @@ if lesson.info.max_depth > 10:
 # %% [markdown]
 # ## One view, one prediction
 #
-# We take a trained network and leave it alone for the rest of the notebook. Nothing below trains anything.
-# On rendered rooms it is a small ResNet-50 network after Hu et al.; on photographs it is METER-XXS with the weights
-# that its authors released.
+# We take a trained network and leave it alone for the rest of the notebook. Nothing below trains anything. On
+# rendered rooms it is a small ResNet-50 network after Hu et al.; on photographs it is METER-XXS with the
+# weights that its authors released.
 
 # %%
 name, weights = ("meter_xxs", "meter_xxs_nyu") if lesson.info.real else ("hu_resnet50", "rooms_cnn")
@@ -67,17 +67,18 @@ example = int(each["abs_rel"].argsort()[len(views) // 2])  # neither the best vi
 pred, target, mask = (maps[example:example + 1] for maps in (predicted.plain, predicted.target, predicted.mask))
 figure = figures.image_rows([{"view": views.image[example], "ground truth": target[0], "prediction": pred[0],
                               "error: prediction − truth": (pred - target)[0]}], masks=[mask[0]])
-lesson.figure(figure, "one_view", "The view whose AbsRel is the middle one of all test views. Red: too far. Blue: "
-              "too near.", alt="A view, its true depth, the predicted depth and the signed error, side by side.")
+lesson.figure(figure, "one_view",
+              "The view whose AbsRel is the middle one of all test views. Red: too far. Blue: too near.",
+              alt="A view, its true depth, the predicted depth and the signed error, side by side.")
 
 # %% [markdown]
-# The error map has one number a pixel. A table has one number a network. Everything in this notebook is about what
-# happens between the two.
+# The error map has one number a pixel. A table has one number a network. Everything in this notebook is about
+# what happens between the two.
 #
 # ## AbsRel in ten lines
 #
-# Write $\hat d$ for the predicted depth, $d$ for the true depth, both in metres. The most common measure asks: by
-# which share of the true depth is a pixel wrong, on average?
+# Write $\hat d$ for the predicted depth, $d$ for the true depth, both in metres. The most common measure
+# asks: by which share of the true depth is a pixel wrong, on average?
 #
 # $$\mathrm{AbsRel} = \frac{1}{n} \sum_{i=1}^{n} \frac{|\hat d_i - d_i|}{d_i}$$
 #
@@ -123,8 +124,8 @@ lesson.table(pd.DataFrame([(name, *WORDS[name]) for name in WORDS], columns=["me
              "measures", "The twelve measures. Up to irmse smaller is better; for the three deltas larger is.")
 
 # %% [markdown]
-# Each of them is blind to something. To see to what, take a **perfect** prediction and break it in seven ways. Every
-# break is made so strong that the RMSE is the same. Then ask the other measures.
+# Each of them is blind to something. To see to what, take a **perfect** prediction and break it in seven
+# ways. Every break is made so strong that the RMSE is the same. Then ask the other measures.
 
 # %%
 broken = breakages(target, mask, seed=seed)
@@ -133,9 +134,11 @@ figure, axes = figures.new_figure(1, len(broken), height=1.15)
 for axis, (word, depth) in zip(axes, broken.items(), strict=True):
     shown = figures.show_signed(axis, (depth - target)[0], word, limit=limit, mask=mask[0])
 figure.colorbar(shown, ax=axes, label="error (m)", shrink=0.9, pad=0.01)
-lesson.figure(figure, "breaks", "Seven wrong depth maps of one room, drawn as errors: everything too far by a factor; by "
-              "some metres; only the nearest or the farthest quarter of the pixels; noise; blur; one pixel in a hundred "
-              "far off. All have the same RMSE.", alt="Seven signed error maps of one room, one for each kind of error.")
+lesson.figure(figure, "breaks",
+              "Seven wrong depth maps of one room, drawn as errors: everything too far by a factor; by some "
+              "metres; only the nearest or the farthest quarter of the pixels; noise; blur; one pixel in a "
+              "hundred far off. All have the same RMSE.",
+              alt="Seven signed error maps of one room, one for each kind of error.")
 
 # %%
 scores = pd.DataFrame({word: depth_metrics(depth, target, mask) for word, depth in broken.items()}).T
@@ -150,8 +153,9 @@ for (row, column), value in np.ndenumerate(scores.to_numpy()):
               fontweight="bold" if share[row, column] > 0.999 else None)
 axis.set_xticks(range(len(scores.columns)), scores.columns, rotation=35, ha="right")
 axis.set_yticks(range(len(scores)), scores.index)
-lesson.figure(figure, "blind", "What each measure says of the seven errors. Darker: worse within its column; bold: the "
-              "worst. Deltas are shown as misses.", alt="A heat map: a row for each error, a column for each measure.")
+lesson.figure(figure, "blind",
+              "What each measure says of the seven errors. Darker: worse within its column; bold: the worst. "
+              "Deltas are shown as misses.", alt="A heat map: a row for each error, a column for each measure.")
 
 # %%
 near, far = scores.loc["near quarter"], scores.loc["far quarter"]
@@ -172,8 +176,8 @@ against the next problem.""")
 # %% [markdown]
 # ## The protocols
 #
-# These are the ways in which people score, written down as data. The names are those of the library: whoever says
-# `bts_nyu` has said everything in its row.
+# These are the ways in which people score, written down as data. The names are those of the library: whoever
+# says `bts_nyu` has said everything in its row.
 
 # %% tags=["nbval-check-output"]
 rows = [{"protocol": p.name, "crop": p.crop or "none", "depth counts (m)": f"{p.min_depth:g}–{p.max_depth:g}",
@@ -182,13 +186,14 @@ rows = [{"protocol": p.name, "crop": p.crop or "none", "depth counts (m)": f"{p.
          "compared at": "×".join(map(str, p.resolution)) if p.resolution else "truth's",
          "mirror": "yes" if p.flip else "no", "clamped": "yes" if p.clamp else "no", "δ": p.delta, "source": p.source}
         for p in PROTOCOLS.values()]
-lesson.table(pd.DataFrame(rows), "protocols", "Every protocol of the library and who uses it. Mirror: the prediction is "
-             "averaged with that of the mirrored image.")
+lesson.table(pd.DataFrame(rows), "protocols",
+             "Every protocol of the library and who uses it. Mirror: the prediction is averaged with that of "
+             "the mirrored image.")
 
 # %% [markdown]
-# Three columns need a picture. A **crop** says which part of the view counts. **Pooling** says what is averaged
-# first. **Scale given** means that the prediction is first multiplied, or stretched and shifted, so that it fits the
-# truth as well as possible.
+# Three columns need a picture. A **crop** says which part of the view counts. **Pooling** says what is
+# averaged first. **Scale given** means that the prediction is first multiplied, or stretched and shifted, so
+# that it fits the truth as well as possible.
 
 # %%
 figure, axis = figures.new_figure(height=3.2)
@@ -200,17 +205,18 @@ for index, crop in enumerate((None, "hu_centre", "eigen_nyu")):
                                      clip_on=False, ec=figures.COLOURS[(6, 1, 5)[index]], label=f"{crop or 'none'}: "
                                      f"{100 * len(kept) / (size[0] * size[1]):.0f} % of the view"))
 axis.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
-lesson.figure(figure, "crops", "The indoor crops. Eigen et al.'s leaves out a frame, and "
-              "most of it at the top.", alt="A view with three nested rectangles, one for each crop.")
+lesson.figure(figure, "crops", "The indoor crops. Eigen et al.'s drops a frame, most of it on top.",
+              alt="A view with three nested rectangles, one for each crop.")
 
 # %% [markdown]
 # ## The same predictions under every protocol
 #
-# Now the experiment. One network, one set of views, predictions made once. Only the scoring changes. The first row,
-# BTS's protocol, is the one that most tables of today mean; it is our baseline.
+# Now the experiment. One network, one set of views, predictions made once. Only the scoring changes. The
+# first row, BTS's protocol, is our baseline: AdaBins, NeWCRFs and PixelFormer share it but for the mirror
+# image.
 #
-# Two protocols of the course join in: the one for its rendered rooms, and the habit of self-supervised work on KITTI
-# (the true median gives every picture its scale), carried over indoors.
+# Two protocols of the course join in: the one for its rendered rooms, and the habit of self-supervised work
+# on KITTI (the true median gives every picture its scale), carried over indoors.
 
 # %%
 indoor = ["bts_nyu", "adabins_nyu", "eigen2014_nyu", "hu2019_nyu", "hu2019_masks", "interpretable_nyu", "meter_nyu",
@@ -220,12 +226,12 @@ chosen = {n: selfsup if n == "selfsup_indoors" else scaled_protocol(n, size) for
 scored = {n: predicted.score(p) for n, p in chosen.items()}
 spread = {n: predicted.per_image(p) for n, p in chosen.items()}
 if size != (480, 640):
-    lesson.say(f"NYU's depth maps have 480×640 pixels, ours here {size[0]}×{size[1]}. The resolutions at which some "
-               "protocols compare are scaled down alike.")
+    lesson.say(f"NYU's depth maps have 480×640 pixels, ours here {size[0]}×{size[1]}. The resolutions at "
+               "which some protocols compare are scaled down alike.")
 
 # %% [markdown]
-# To judge a movement we need a ruler. We take a published one: the step from BTS to AdaBins, two networks that are
-# scored alike but for one detail, in the numbers that the papers of this course print.
+# To judge a movement we need a ruler. We take a published one: the step from BTS to AdaBins, two networks
+# that are scored alike but for the mirror image, in the numbers that papers of this course print.
 
 # %% tags=["nbval-check-output"]
 huynh = papers.load_table("huynh2021", "table1").pivot(index="row", columns="column", values="value")
@@ -234,9 +240,11 @@ ruler = pd.DataFrame({
     "measure": ["abs_rel", "rmse", "1 − delta1"],
     "BTS": [huynh.at["BTS", "rel"], huynh.at["BTS", "rmse"], 1 - huynh.at["BTS", "delta1"]],
     "AdaBins": [yao.at["AdaBins", "abs_rel"], yao.at["AdaBins", "rmse"], 1 - yao.at["AdaBins", "delta1"]]})
-ruler["step (%)"] = 100 * (1 - ruler["AdaBins"] / ruler["BTS"])
-lesson.table(ruler, "ruler", "The ruler: BTS (huynh2021, Table 1) and AdaBins (yao2023, Table 2) on NYU-Depth-v2.")
-step = dict(zip(("abs_rel", "rmse", "delta1"), ruler["step (%)"] / 100, strict=True))
+steps = 1 - ruler["AdaBins"] / ruler["BTS"]
+ruler["step (%)"] = [f"{100 * value:.1f}" for value in steps]
+lesson.table(ruler, "ruler",
+             "The ruler: BTS (huynh2021, Table 1) and AdaBins (yao2023, Table 2) on NYU-Depth-v2.")
+step = dict(zip(("abs_rel", "rmse", "delta1"), steps, strict=True))
 
 # %%
 titles = {"abs_rel": "AbsRel  (← better)", "rmse": "RMSE in m  (← better)", "delta1": "δ₁  (better →)"}
@@ -246,12 +254,15 @@ def as_wide_as_the_step(start):
     return {m: step[m] * (1 - start[m] if m == "delta1" else start[m]) for m in titles}
 
 
-rows = {n: {m: (scored[n][m], resampled(spread[n], m, chosen[n].pooling, seed=seed)) for m in titles} for n in indoor}
+rows = {n: {m: (scored[n][m], resampled(spread[n], m, chosen[n].pooling, seed=seed)) for m in titles}
+        for n in indoor}
 figure = dot_panels(rows, titles, bands=as_wide_as_the_step(scored["bts_nyu"]),
                             accented=[n for n in indoor if chosen[n].align])
-lesson.figure(figure, "everything", f"One network, {len(views)} views of {lesson.info.title}, one set of predictions, ten "
-              "protocols. Grey line: the baseline. Grey band: as far as the published step from BTS to AdaBins. Bars: 95 % "
-              "intervals over the choice of views. Orange squares: the protocol gives the scale.",
+lesson.figure(figure, "everything",
+              f"One network, {len(views)} views of {lesson.info.title}, one set of predictions, {len(indoor)} "
+              "protocols. Grey line: the baseline. Grey band: as far as the published step from BTS to "
+              "AdaBins. Bars: 95 % intervals over the choice of views. Orange squares: the protocol gives "
+              "the scale.",
               alt="Three panels of dots, one row for each protocol, for AbsRel, RMSE and delta one.")
 
 # %%
@@ -271,27 +282,36 @@ et al.'s protocol moves the RMSE by {move(scored, 'hu2019_nyu', 'rmse'):+.1f} % 
 # %% [markdown]
 # ### The same on real photographs
 #
-# Rendered rooms are tidy. The course's reference study scores METER-XXS, with its authors' weights, on photographs of
-# NYU-Depth-v2 at full resolution. Again only the scoring changes from row to row.
+# Rendered rooms are tidy. The course's reference study scores METER-XXS, with its authors' weights, on
+# photographs of NYU-Depth-v2 at full resolution. Again only the scoring changes from row to row.
 
 # %%
 reference = {r.parameters["protocol"]: r for r in lesson.reference("protocols", "nyu", "study")}
-real = {n: r.metrics for n, r in reference.items()}
-if reference:
-    each_real = {n: {k: torch.tensor(v, dtype=torch.float64) for k, v in r.per_image.items()} for n, r in reference.items()}
+complete = {"bts_nyu", "hu2019_nyu", "affine_nyu"} <= set(reference)
+real = {n: r.metrics for n, r in reference.items()} if complete else {}
+each_real = {n: {measure: torch.tensor(v, dtype=torch.float64) for measure, v in r.per_image.items()}
+             for n, r in reference.items()}
+if not real:
+    lesson.say("The reference study has no results for this experiment yet. `make study` makes them where "
+               "NYU is.")
+
+# %%
+if real:
     rows = {n: {m: (real[n][m], resampled(each_real[n], m, PROTOCOLS[n].pooling)) for m in titles} for n in real}
     figure = dot_panels(rows, titles, bands=as_wide_as_the_step(real["bts_nyu"]), accented=["affine_nyu"])
-    lesson.figure(figure, "nyu", f"METER-XXS, {len(reference['bts_nyu'].names)} test photographs of NYU-Depth-v2, one set of "
-                  "predictions.", alt="The same three panels for real photographs.", sources=list(reference.values()))
-    lesson.say(f"On photographs Hu et al.'s protocol moves the RMSE by **{move(real, 'hu2019_nyu', 'rmse'):+.1f} %** and "
-               f"AbsRel by {move(real, 'hu2019_nyu', 'abs_rel'):+.1f} %.")
-else:
-    lesson.say("The reference study has no results for this experiment yet. `make study` makes them where NYU is.")
+    lesson.figure(figure, "nyu",
+                  f"METER-XXS, {len(reference['bts_nyu'].names)} test photographs of NYU-Depth-v2, one set of "
+                  "predictions. Line, band and bars as above.",
+                  alt="The same three panels for real photographs.", sources=list(reference.values()))
+    lesson.say("On photographs Hu et al.'s protocol moves the RMSE by "
+               f"**{move(real, 'hu2019_nyu', 'rmse'):+.1f} %** and AbsRel by "
+               f"{move(real, 'hu2019_nyu', 'abs_rel'):+.1f} %.")
 
 # %% [markdown]
 # ## One convention at a time
 #
-# A protocol is a bundle. Which of its conventions does the work? Start from the baseline and move one at a time.
+# A protocol is a bundle. Which of its conventions does the work? Start from the baseline and move one at a
+# time.
 
 # %%
 moved = {words: predicted.score(p) for words, p in one_at_a_time(baseline, size).items()}
@@ -304,10 +324,9 @@ figure, axes = figures.new_figure(1, 3, height=3.8, sharey=True)
 for axis, measure in zip(axes, changes, strict=True):
     change_bars(axis, changes.index, changes[measure], limit=1.15 * changes.abs().max().max())
     axis.set(title=measure, xlabel="change (%)")
-axes[1].invert_yaxis()  # the panels share their rows: every call turns them around
-axes[2].invert_yaxis()
-lesson.figure(figure, "tornado", "Each convention moved alone, from BTS's protocol. Blue: the number gets better. "
-              "Orange: it gets worse. The network is the same throughout.",
+lesson.figure(figure, "tornado",
+              "Each convention moved alone, from BTS's protocol. Blue: the number gets better. Orange: it "
+              "gets worse. The network is the same throughout.",
               alt="Three bar charts of signed changes in percent, sorted from the convention that moves most.")
 
 # %%
@@ -323,20 +342,22 @@ Two deserve a closer look, since tables mix them: pooling, and the given scale."
 # %% [markdown]
 # ## Pooling: what is averaged first
 #
-# Every picture has its own RMSE, $r_i$. The BTS family averages these. Hu et al. average the squares $r_i^2$ and
-# take the root once, at the end. Eigen et al.'s formulas sum over all pixels of the test set, which is the same as
-# Hu et al.'s if every picture has equally many valid pixels.
+# Every picture has its own RMSE, $r_i$. The BTS family averages these. Hu et al. average the squares $r_i^2$
+# and take the root once, at the end. Eigen et al.'s formulas sum over all pixels of the test set, which is
+# the same as Hu et al.'s if every picture has equally many valid pixels.
 
 # %%
 r = each["rmse"].numpy()
 figure, axis = figures.new_figure(height=2.8)
 axis.hist(r, bins=24, color="0.8")
-for label, value, colour in (("mean of the RMSEs", r.mean(), 0), ("root of the mean square", np.sqrt((r**2).mean()), 1)):
-    axis.axvline(value, color=figures.COLOURS[colour], label=f"{label}: {value:.3f} m")
+centres = {"mean of the RMSEs": r.mean(), "root of the mean square": np.sqrt((r**2).mean())}
+for index, (label, value) in enumerate(centres.items()):
+    axis.axvline(value, color=figures.COLOURS[index], label=f"{label}: {value:.3f} m")
 axis.set(xlabel="RMSE of one view (m)", ylabel="views")
 axis.legend()
 lesson.figure(figure, "pooling", "The RMSE of every test view, and two ways to make one number of them.",
-              alt="A histogram of per-view RMSE with two vertical lines; the root of the mean square is farther right.")
+              alt="A histogram of per-view RMSE with two vertical lines; the root of the mean square is "
+              "farther right.")
 
 # %% [markdown]
 # The second line is always at or to the right of the first. The variance of the $r_i$ cannot be negative:
@@ -344,34 +365,36 @@ lesson.figure(figure, "pooling", "The RMSE of every test view, and two ways to m
 # $$0 \le \mathrm{Var}(r) = \overline{r^2} - \bar r^{\,2} \qquad\Longrightarrow\qquad
 # \underbrace{\bar r}_{\text{mean of RMSEs}} \le \underbrace{\sqrt{\overline{r^2}}}_{\text{root of the mean square}}$$
 #
-# This is Jensen's inequality for the square. It also says how large the gap is: exactly the spread of the pictures.
-# The more uneven a test set, the more the choice moves the number.
+# This is Jensen's inequality for the square. It also says how large the gap is: exactly the spread of the
+# pictures. The more uneven a test set, the more the choice moves the number.
 
 # %%
 image, hu = predicted.score(baseline)["rmse"], moved["roots after the mean over images"]["rmse"]
 assert abs((hu**2 - image**2) - r.var()) < 1e-9
-lesson.say(f"{hu:.4f}² − {image:.4f}² = {hu**2 - image**2:.5f}, and the variance of the RMSEs is {r.var():.5f} m². "
-           f"The hardest tenth of the views makes {100 * np.sort(r**2)[-max(1, len(r) // 10):].sum() / (r**2).sum():.0f}"
-           f" % of the mean square, and {100 * np.sort(r)[-max(1, len(r) // 10):].sum() / r.sum():.0f} % of the mean.")
+lesson.say(f"{hu:.4f}² − {image:.4f}² = {hu**2 - image**2:.5f}, and the variance of the RMSEs is "
+           f"{r.var():.5f} m². The hardest tenth of the views makes "
+           f"{100 * np.sort(r**2)[-max(1, len(r) // 10):].sum() / (r**2).sum():.0f} % of the mean square, and "
+           f"{100 * np.sort(r)[-max(1, len(r) // 10):].sum() / r.sum():.0f} % of the mean.")
 
 # %% [markdown]
 # ## A given scale hides errors
 #
 # One photograph cannot tell a large room from a small model of it. So some protocols forgive the scale: they
-# multiply the prediction by median(truth) / median(prediction), or fit scale and shift by least squares, **picture by
-# picture**, before any error is taken. That is fair if the question is shape. It is a trap if the number then stands
-# beside one that was not helped.
+# multiply the prediction by median(truth) / median(prediction), or fit scale and shift by least squares,
+# **picture by picture**, before any error is taken. That is fair if the question is shape. It is a trap if
+# the number then stands beside one that was not helped.
 
 # %%
-sabotage = {"as predicted": lambda d: d, "every depth × 1.3": lambda d: 1.3 * d, "every depth + 0.5 m": lambda d: d + 0.5,
-            "a flat wall, 3 m away": lambda d: torch.full_like(d, 3.0)}
+sabotage = {"as predicted": lambda d: d, "every depth × 1.3": lambda d: 1.3 * d,
+            "every depth + 0.5 m": lambda d: d + 0.5, "a flat wall, 3 m away": lambda d: torch.full_like(d, 3.0)}
 helps = {"no help": baseline, "median": one_at_a_time(baseline, size)["median scale given"],
          "scale and shift": one_at_a_time(baseline, size)["scale and shift given"]}
 helped = {what: {h: predicted.changed(change).score(p)["abs_rel"] for h, p in helps.items()}
           for what, change in sabotage.items()}
 frame = pd.DataFrame(helped).T.rename_axis("prediction").reset_index()
-lesson.table(frame, "alignment", "AbsRel of four predictions without help, with the median given, and with scale and "
-             "shift given for every picture.")
+lesson.table(frame, "alignment",
+             "AbsRel of four predictions without help, with the median given, and with scale and shift given "
+             "for every picture.")
 
 # %%
 lesson.say(f"""The median forgives the factor completely: the second row is
@@ -385,13 +408,14 @@ score a wall.""")
 # %% [markdown]
 # ## The same words, another crop: KITTI
 #
-# Garg's crop for KITTI is given in fractions of the depth map. TIE-KD's code first cuts the map to the 352×1216 pixels
-# that networks see and takes the **same fractions of that**. Both are Garg's crop, both are honest code, and they
-# keep different pixels.
+# Garg's crop for KITTI is given in fractions of the depth map. TIE-KD's code first cuts the map to the
+# 352×1216 pixels that networks see and takes the **same fractions of that**. Both are Garg's crop, both are
+# honest code, and they keep different pixels.
 
 # %%
 height, width = 375, 1242
-boxes = {crop: np.argwhere(crop_mask(height, width, crop).numpy()) for crop in ("garg", "garg_after_kb", "eigen_kitti")}
+boxes = {crop: np.argwhere(crop_mask(height, width, crop).numpy())
+         for crop in ("garg", "garg_after_kb", "eigen_kitti")}
 figure, axis = figures.new_figure(height=2.6)
 axis.add_patch(patches.Rectangle((0, 0), width, height, fc="0.93", ec="0.6"))
 axis.add_patch(patches.Rectangle(((width - 1216) // 2, height - 352), 1216, 352, fc="none", ec="0.6", ls="--"))
@@ -401,8 +425,9 @@ for index, (crop, b) in enumerate(boxes.items()):
                                      ec=figures.COLOURS[index]))
 axis.set(xlim=(-5, width + 5), ylim=(height + 5, -5), aspect="equal", xlabel="column", ylabel="row")
 axis.legend(loc="upper left", ncols=3)
-lesson.figure(figure, "kitti", "KITTI's full view (grey), the 352×1216 part that networks see (dashed), and what counts "
-              "under three crops.", alt="A wide frame with a dashed inner frame and three coloured rectangles.")
+lesson.figure(figure, "kitti",
+              "KITTI's full view (grey), the 352×1216 part that networks see (dashed), and what counts under "
+              "three crops.", alt="A wide frame with a dashed inner frame and three coloured rectangles.")
 
 # %% tags=["nbval-check-output"]
 spans = {crop: (*b.min(0), *b.max(0), len(b)) for crop, b in boxes.items()}
@@ -410,15 +435,16 @@ lesson.table(pd.DataFrame([(crop, f"{top}–{bottom}", f"{left}–{right}", pixe
                            for crop, (top, left, bottom, right, pixels) in spans.items()],
                           columns=["crop", "rows", "columns", "pixels", "what it is"]),
              "kitti_crops", f"Three crops of a KITTI depth map of {height}×{width} pixels.")
-lesson.say(f"Cut first, Garg's crop begins **{spans['garg_after_kb'][0] - spans['garg'][0]} rows lower**. Rows near the "
-           "horizon tend to show what is far away, where errors in metres are large. This is arithmetic about pixels; we "
-           "have not measured what it does to TIE-KD's RMSE.")
+lesson.say(f"Cut first, Garg's crop begins **{spans['garg_after_kb'][0] - spans['garg'][0]} rows lower**. "
+           "Rows near the horizon tend to show what is far away, where errors in metres are large. This is "
+           "arithmetic about pixels; we have not measured what it does to TIE-KD's RMSE.")
 
 # %% [markdown]
 # ## How sure is a number at all
 #
-# The test views are a sample. Draw them again, with replacement, and the number changes: that is the bootstrap, and
-# the bars in the large figure show it. It is a fair second ruler: is a protocol's move larger than chance?
+# The test views are a sample. Draw them again, with replacement, and the number changes: that is the
+# bootstrap, and the bars in the large figure show it. It is a fair second ruler: is a protocol's move larger
+# than chance?
 
 # %%
 low, high = resampled(each, "rmse", seed=seed)
@@ -437,22 +463,26 @@ rooms were drawn moves both numbers together and drops out. Two papers that prin
 # %% [markdown]
 # ## Reading a published table
 #
-# Back to huynh2021, Table 1. Nineteen networks, one column of RMSE. Draw it against AbsRel.
+# Back to huynh2021, Table 1: many networks, one column of RMSE. Draw it against the column of AbsRel.
 
 # %%
 one, where = (real, "METER-XXS on NYU") if real else (scored, f"our network on {lesson.info.title}")
 factor = one["hu2019_nyu"]["rmse"] / one["bts_nyu"]["rmse"]
 known = {"BTS": figures.COLOURS[0], "Hu et al.": figures.COLOURS[1]}
-nudge = {"DPT": (6, -9), "AFDB-Net": (6, -1), "DS-SIDENet": (6, -9), "SARPN": (-34, 4), "GeoNet": (6, -4), "FCRN": (-28, 3),
-         "VNL": (6, 3), "DAV": (6, -6), "FuSaNet": (-42, -3), "TransDepth": (-56, -3), "PlaneNet": (6, 3)}
+nudge = {"DPT": (6, -9), "AFDB-Net": (-52, -5), "DS-SIDENet": (6, -9), "SARPN": (-34, 4), "FCRN": (-28, 3),
+         "VNL": (-24, 2), "DAV": (-26, -6), "FuSaNet": (-42, -6), "TransDepth": (-56, -3), "PlaneNet": (6, 3)}
+
+# %%
 figure, axis = figures.new_figure(height=4.0)
 for row, (x, y) in huynh[["rel", "rmse"]].iterrows():
     axis.plot(x, y, "o", color=known.get(row, "0.7"), ms=9 if row in known else 6)
     axis.annotate(row, (x, y), nudge.get(row, (7, -3)), textcoords="offset points", fontsize=8)
 x, y = huynh.loc["BTS", ["rel", "rmse"]]
 axis.plot([x, x], [y, y * factor], "-o", color=known["BTS"], mfc="white", ms=9, lw=1.5, zorder=0)
-axis.set(xlabel="AbsRel, as published", ylabel="RMSE (m), as published")
-lesson.figure(figure, "published", f"huynh2021, Table 1. Hollow: BTS, if Hu et al.'s protocol moved it as it moves {where}.",
+axis.set(xlabel="AbsRel, as published", ylabel="RMSE (m), as published", xlim=(0.099, 0.165))
+lesson.figure(figure, "published",
+              "huynh2021, Table 1, NYU-Depth-v2. Hollow: where BTS would be if Hu et al.'s protocol moved it "
+              f"as it moves {where}.",
               alt="Nineteen published networks: those with nearly the same AbsRel lie in two groups of RMSE.")
 
 # %%
@@ -475,13 +505,14 @@ alike. For the other rows the table does not say how they were scored.""")
 # %% [markdown]
 # ## A column that cannot be
 #
-# Protocol mistakes can be caught from a table alone. huynh2021, Table 3, prints iMAE and iRMSE, the mean and the root
-# mean square of the same inverse depth errors $x_i = |1/\hat d_i - 1/d_i|$. As above,
+# Protocol mistakes can be caught from a table alone. huynh2021, Table 3, prints iMAE and iRMSE, the mean and
+# the root mean square of the same inverse depth errors $x_i = |1/\hat d_i - 1/d_i|$. As above,
 #
 # $$0 \le \mathrm{Var}(x) = \overline{x^2} - \bar x^{\,2} \quad\Longrightarrow\quad
 # \mathrm{iMAE} = \bar x \le \sqrt{\overline{x^2}} = \mathrm{iRMSE}.$$
 #
-# It holds for every picture, and so for any average over pictures. Now the rows in which the printed table breaks it:
+# It holds for any set of pixels, so for every picture and for any average over pictures, as long as both
+# columns score the same pixels. Now the rows in which the printed table breaks it:
 
 # %% tags=["nbval-check-output"]
 claim = next(c for c in papers.load_claims("huynh2021") if c.id == "huynh2021-tab3-inverse")
@@ -489,14 +520,14 @@ verdict, failing = papers.check_claim(claim)
 everything = papers.load_table("huynh2021", "table3")["row"].nunique()
 lesson.table(failing[["imae", "irmse"]].rename_axis(index="network", columns=None).reset_index(), "impossible",
              "huynh2021, Table 3, as printed: the rows with iMAE > iRMSE.")
-lesson.say(f"{len(failing)} of {everything} rows are impossible. Verdict on the column heads as printed: **{verdict}**. "
-           f"{claim.instead} The authors' ranking by either column is not touched.")
+lesson.say(f"{len(failing)} of {everything} rows are impossible. Verdict on the column heads as printed: "
+           f"**{verdict}**. {claim.instead} The order of the rows within each printed column stays as it is.")
 
 # %% [markdown]
 # ## What we had to decide
 #
-# Where papers are silent the library still has to do something. Each choice has a name in `depth_metrics`, and here
-# is what the other choice would give, for the same predictions.
+# Where papers are silent the library still has to do something. Each choice has a name in `depth_metrics`,
+# and here is what the other choice would give, for the same predictions.
 
 # %%
 bias = each["rmse_log"]**2 - each["si"]  # (mean g)² of every view
@@ -512,17 +543,18 @@ decided = [
     ("predictions clamped to the range", "not clamped", base["rmse"], moved["no clamping"]["rmse"]),
     ("RMSE: mean over images", "root last, Hu et al.", base["rmse"], hu)]
 lesson.table(pd.DataFrame(decided, columns=["our choice", "the other one", "ours", "otherwise"]), "decided",
-             "Choices that a reader of a table cannot see. The first four change the unit or the meaning of a number.")
+             "Choices that a reader of a table cannot see. The first four change the unit or the meaning of "
+             "a number.")
 
 # %% [markdown]
-# Three more have no number. A truth exactly at the limits of the depth range does not count. The scale is fitted
-# before clamping, over the pixels that count. And a prediction that is not finite is an error, not a pixel to skip:
-# a network must not gain from saying nothing.
+# Three more have no number. A truth exactly at the limits of the depth range does not count. The scale is
+# fitted before clamping, over the pixels that count. And a prediction that is not finite is an error, not a
+# pixel to skip: a network must not gain from saying nothing.
 #
 # ## Turn it yourself
 #
-# Choose a protocol and watch the twelve numbers move against the baseline. Without a running kernel you see three
-# settings.
+# Choose a protocol and watch the twelve numbers move against the baseline. Without a running kernel you see
+# three settings.
 
 # %%
 def draw(crop, cap, pooling, scale_given, delta):
@@ -545,7 +577,7 @@ explore(draw, {"crop": ["none", "eigen_nyu", "hu_centre"], "cap": [3.0, 5.0, 8.0
          {"crop": "eigen_nyu", "cap": 10.0, "pooling": "image", "scale_given": "lstsq", "delta": "<"}],
         lesson=lesson, name="turn", caption="Crop {crop}, depths below {cap:g} m, pooling {pooling}, scale given: "
         "{scale_given}, ratio {delta} 1.25. Right: the baseline's value and the new one.",
-        alt="Twelve bars: how each measure changes with crop {crop}, cap {cap:g} m, pooling {pooling}, scale {scale_given}.")
+        alt="Twelve bars, one a measure, for crop {crop}, cap {cap:g} m, pooling {pooling}, scale {scale_given}.")
 
 # %% [markdown]
 # ## Verdict
@@ -584,7 +616,8 @@ def my_delta1(pred, target, mask):
 check.delta1(my_delta1)
 
 # %% [markdown]
-# **2. Give the scale.** Return the prediction multiplied so that its median over the valid pixels is the truth's.
+# **2. Give the scale.** Return the prediction multiplied so that its median over the valid pixels is the
+# truth's.
 
 # %%
 def my_median_align(pred, target, mask):
@@ -597,8 +630,8 @@ def my_median_align(pred, target, mask):
 check.median_align(my_median_align)
 
 # %% [markdown]
-# **3. From pictures to pixels.** A paper's supplement lists the RMSE of every picture and how many pixels counted in
-# it. Compute the RMSE over all pixels.
+# **3. From pictures to pixels.** A paper's supplement lists the RMSE of every picture and how many pixels
+# counted in it. Compute the RMSE over all pixels.
 
 # %%
 def my_pooled_rmse(rmse, pixels):
@@ -611,9 +644,10 @@ def my_pooled_rmse(rmse, pixels):
 check.pooled_rmse(my_pooled_rmse)
 
 # %% [markdown]
-# **4. Open question.** Choose a network of the upper group in the published figure. Find its evaluation code. Is the
-# root taken before or after the mean over pictures, is there a crop, what is compared with what size? Then say
-# whether it may stand in one column with BTS. Nobody has a list of these answers; a careful one is worth sharing.
+# **4. Open question.** Choose a network of the upper group in the published figure. Find its evaluation code.
+# Is the root taken before or after the mean over pictures, is there a crop, what is compared with what size?
+# Then say whether it may stand in one column with BTS. Nobody has a list of these answers; a careful one is
+# worth sharing.
 #
 # ## What to read next
 #

@@ -1,0 +1,128 @@
+"""A run is made once, loaded when its key matches, and made again when anything that counts has changed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from mdelib import runs
+from mdelib.experiments import Experiment
+from mdelib.runs import collect, current, execute, folder_of, network, reference, run_key, stored_reference
+from mdelib.store import Damaged, read_result
+
+TOY = {"name": "toy", "title": "Toy", "paper": "yao2023", "place": "-", "notebook": "02",
+       "common": {"network": "meter_xxs", "protocol": "rooms", "size": (32, 48), "train_views": 4, "test_views": 2,
+                  "measures": ["depth", "edges"], "train": {"epochs": 2, "batch": 2}},
+       "variants": {"a": {"title": "A"}, "b": {"title": "B", "settings": {"loss": "l1"}},
+                    "untrained": {"title": "U", "settings": {"train": None}}},
+       "data": {"scenes-rooms": {}}, "scales": {"smoke": {"seeds": [0, 1]}}}
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scenes: Path) -> Path:
+    monkeypatch.setenv("MDE_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("MDE_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setattr(runs, "load_experiment", lambda name: Experiment(**TOY))
+    return tmp_path
+
+
+def toy(variant: str = "a", seed: int = 0, **changes):
+    run, = Experiment(**TOY).runs("scenes-rooms", "smoke", variants=[variant], seeds=[seed])
+    return run.model_copy(update={"settings": run.settings.model_copy(update=changes)}) if changes else run
+
+
+def refuse(*_, **__):
+    raise AssertionError("trained again")
+
+
+def test_a_run_is_made_once(monkeypatch):
+    made = execute(toy())
+    assert {"abs_rel", "rmse", "delta1", "roughness", "edge_f1"} <= made.metrics.keys()
+    assert len(made.history) == 2 and len(made.names) == len(made.per_image["rmse"]) == 2
+    assert {"commit", "versions", "data_fingerprint", "device", "threads", "wall_s", "peak_memory_mb",
+            "parameters"} <= made.provenance.keys()
+    monkeypatch.setattr(runs, "fit", refuse)
+    again = execute(toy())
+    assert again == made
+    assert not list(folder_of(toy()).glob("checkpoint*"))
+
+
+def test_a_result_cut_off_in_the_middle_is_made_again_with_the_same_numbers():
+    made = execute(toy())
+    path = folder_of(toy()) / "result.json"
+    path.write_text(path.read_text()[:200])
+    assert current(toy()) is None
+    remade = execute(toy())
+    assert (remade.metrics, remade.per_image) == (made.metrics, made.per_image)
+    assert read_result(path).key == made.key
+
+
+def test_lost_weights_are_made_again():
+    execute(toy())
+    (folder_of(toy()) / "weights.safetensors").unlink()
+    assert current(toy()) is None
+
+
+@pytest.mark.parametrize("change", [{"loss": "l1"}, {"size": (48, 64)}, {"train_views": 3}, {"protocol": "plain"},
+                                    {"network_options": {"output": "linear"}}, {"measures": ("depth",)}])
+def test_anything_that_counts_changes_the_key(change):
+    assert run_key(toy()) != run_key(toy(**change))
+
+
+def test_seed_counts_for_trainings_only():
+    assert run_key(toy(seed=0)) != run_key(toy(seed=1))
+    assert run_key(toy("untrained", 0)) == run_key(toy("untrained", 1))
+
+
+def test_editing_a_loss_invalidates_only_what_used_it(monkeypatch):
+    from mdelib import losses
+
+    before = run_key(toy("a")), run_key(toy("b"))
+    monkeypatch.setitem(runs.LOSSES, "l1", losses.mse)  # as if l1 had been rewritten
+    runs._code.cache_clear()
+    assert run_key(toy("a")) == before[0] and run_key(toy("b")) != before[1]
+    runs._code.cache_clear()
+
+
+def test_a_network_comes_back_with_its_weights():
+    made = execute(toy())
+    one, two = network("toy", "a", "scenes-rooms", "smoke", 0), network("toy", "a", "scenes-rooms", "smoke", 0)
+    image = torch.rand(1, 3, 32, 48)
+    assert torch.equal(one(image), two(image)) and not one.training
+    assert made.provenance["parameters"] == sum(p.numel() for p in one.parameters())
+
+
+def test_unknown_names_in_settings_are_sentences():
+    for change, words in (({"network": "hu_resnet"}, "did you mean 'hu_resnet50'"), ({"loss": "silogg"}, "'silog'"),
+                          ({"protocol": "room"}, "'rooms'")):
+        with pytest.raises(ValueError, match=words):
+            run_key(toy(**change))
+
+
+def test_collected_results_are_kept_until_something_new_comes(place: Path):
+    assert reference("toy", "scenes-rooms", "smoke") == []
+    assert collect("toy", "scenes-rooms", "smoke") is None
+    execute(toy())
+    path = collect("toy", "scenes-rooms", "smoke")
+    first = path.read_text()
+    json.loads(first)
+    found, = reference("toy", "scenes-rooms", "smoke")
+    assert found.provenance["outdated"] is False
+    execute(toy(seed=1))
+    collect("toy", "scenes-rooms", "smoke")
+    assert len(stored_reference("toy", "scenes-rooms", "smoke")) == 2
+
+
+def test_a_reference_made_by_other_code_is_shown_as_outdated(place: Path):
+    execute(toy())
+    path = collect("toy", "scenes-rooms", "smoke")
+    key = stored_reference("toy", "scenes-rooms", "smoke")[0].key
+    path.write_text(path.read_text().replace(key, "0" * 16))
+    found, = reference("toy", "scenes-rooms", "smoke")
+    assert found.provenance["outdated"] is True
+    path.write_text(path.read_text()[:100])
+    with pytest.raises(Damaged, match="restore it with git"):
+        reference("toy", "scenes-rooms", "smoke")
