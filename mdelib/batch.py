@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -115,6 +116,7 @@ def run_notebook(number: str, given: dict[str, Any], *, force: bool = False) -> 
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_suffix(".draft.ipynb")
     nbformat.write(build(source), draft)
+    started = time.perf_counter()
     try:
         papermill.execute_notebook(str(draft), str(draft), parameters=given, kernel_name="python3",
                                    progress_bar=False, cwd=str(provenance.find_home() / "notebooks"))
@@ -122,7 +124,9 @@ def run_notebook(number: str, given: dict[str, Any], *, force: bool = False) -> 
         raise RuntimeError(f"notebook {source.stem} stopped at cell {error.exec_count}: {error.ename}: "
                            f"{error.evalue} (executed up to there: {draft.name})") from None
     done = nbformat.read(draft, as_version=4)
-    done.metadata["mdelib"] = {"key": key, "parameters": parameters}
+    kernel = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # the kernel is the only large child
+    done.metadata["mdelib"] = {"key": key, "parameters": parameters, "peak_memory_mb": kernel // 2**10,
+                               "seconds": round(time.perf_counter() - started, 1)}
     store.atomic_write(target, nbformat.writes(done))
     draft.unlink()
     return target

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from mdelib.geometry import depth_to_range
 from mdelib.metrics import depth_metrics
-from mdelib.papers import verdict
 from mdelib.priors import mean_depth_map
+from mdelib.verdicts import verdict
 
 __all__ = ["Exercise", "Outcome", "check"]
 

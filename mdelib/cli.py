@@ -115,6 +115,7 @@ def reproduce(data: Data = "scenes-rooms", scale: Scale = "lab",
     """Data, trainings, notebooks and report; goes on where it was stopped."""
     from mdelib import batch, runs
     from mdelib.experiments import list_experiments, load_experiment
+    from mdelib.readme import write_costs
 
     batch.reproduce(data, scale, cores=cores, console=console)
     if collect:
@@ -122,6 +123,7 @@ def reproduce(data: Data = "scenes-rooms", scale: Scale = "lab",
             definition = load_experiment(name)
             if data in definition.data and scale in definition.scales:
                 console.print(f"results: {runs.collect(name, data, scale)}", highlight=False)
+        console.print(f"costs: {write_costs(batch.folder_of_batch(data, scale))}", highlight=False)
 
 
 @app.command()
@@ -138,6 +140,15 @@ def report(data: Data = "scenes-rooms", scale: Scale = "lab") -> None:
     from mdelib.report import write_report
 
     console.print(f"{write_report(data, scale)}", highlight=False)
+
+
+@app.command(hidden=True)
+def readme(path: Path = Path("README.md")) -> None:
+    """Write the tables of README.md anew from results/."""
+    from mdelib.readme import render_readme
+    from mdelib.store import atomic_write
+
+    atomic_write(path, render_readme(path.read_text()))
 
 
 @app.command(hidden=True)

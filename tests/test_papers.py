@@ -8,19 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mdelib.papers import (
-    Claim,
-    Evidence,
-    check_claim,
-    judge,
-    list_papers,
-    load_claims,
-    load_table,
-    paired_interval,
-    summary,
-    verdict,
-)
+from mdelib.papers import Claim, Evidence, check_claim, list_papers, load_claims, load_table
 from mdelib.store import Result
+from mdelib.verdicts import judge, paired_interval, scoreboard, summary, verdict
 
 
 def result(variant: str, seed: int, values, names=("a", "b", "c", "d"), **changes) -> Result:
@@ -166,3 +156,9 @@ def test_committed_claims_fit_their_experiments_and_tables(paper):
             assert set(evidence.compare) <= set(load_experiment(evidence.experiment).variants)
         if claim.check:
             assert check_claim(claim)[0] in ("holds", "contradicted")
+
+
+def test_the_scoreboard_has_a_row_for_every_claim_also_untested():
+    table = scoreboard([])
+    claims = [claim for paper in list_papers() for claim in load_claims(paper)]
+    assert len(table) == len(claims) and set(table.verdict) <= {"not yet tested", "holds", "contradicted"}

@@ -37,7 +37,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from mdelib import course, evaluation, figures, geometry, models, papers, priors, protocols
+from mdelib import course, evaluation, figures, geometry, models, papers, priors, protocols, verdicts
 from mdelib import data as datasets
 from mdelib.checks import check
 from mdelib.data.base import resize_image
@@ -443,7 +443,7 @@ lesson.say(f"The {main} goes from an AbsRel of {here['abs_rel'].mean():.3f} on {
 live = released and lesson.data == "nyu"
 meter = lesson.results("released_meter") if live else lesson.reference("released_meter")
 if meter:
-    frame = papers.summary(meter, list(titles), {"authors": "METER-XXS, authors' NYU weights"})
+    frame = verdicts.summary(meter, list(titles), {"authors": "METER-XXS, authors' NYU weights"})
     frame = frame.rename(columns=titles)
     frame["test views"] = [len(result.names) for result in meter[:1]]
     lesson.table(frame, "released_meter", "METER-XXS on NYU. Nothing was trained by us.",
@@ -516,12 +516,12 @@ lesson.say(f"On this street {float((apart > 0.05)[kept > 0].float().mean()):.0%}
 
 # %%
 error, guess = (scores[name]["abs_rel"].numpy() for name in (main, "position prior"))
-gain, (low, high) = papers.paired_interval(guess, error)
+gain, (low, high) = verdicts.paired_interval(guess, error)
 if main == "position prior":
     lesson.say("No trained network was at hand, so there is nothing to judge.")
 else:
     decided = {"agrees": "It does look", "disagrees": "It does worse than closed eyes",
-               "inconclusive": "These views cannot tell"}[papers.verdict((low, high), "greater")]
+               "inconclusive": "These views cannot tell"}[verdicts.verdict((low, high), "greater")]
     lesson.say(f"The AbsRel of the {main} is smaller than the position prior's by **{gain:.3f}** "
                f"(95 % paired bootstrap interval {low:.3f} to {high:.3f}, {len(error)} views of "
                f"{lesson.info.title}). **{decided}.** It is the better one on "

@@ -33,7 +33,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mdelib import course, figures, models, papers
+from mdelib import course, figures, models, papers, verdicts
 from mdelib.checks import check
 from mdelib.comparisons import change_bars, dot_panels
 from mdelib.conventions import breakages, one_at_a_time, predict_views, resampled, scaled_protocol
@@ -449,7 +449,7 @@ lesson.say(f"Cut first, Garg's crop begins **{spans['garg_after_kb'][0] - spans[
 # %%
 low, high = resampled(each, "rmse", seed=seed)
 other = predicted.per_image(one_at_a_time(baseline, size)["averaged with the mirror image"])
-difference, (below, above) = papers.paired_interval(other["rmse"].numpy(), each["rmse"].numpy(), seed=seed)
+difference, (below, above) = verdicts.paired_interval(other["rmse"].numpy(), each["rmse"].numpy(), seed=seed)
 at_654 = (high - low) / 2 * np.sqrt(len(views) / 654) / image
 lesson.say(f"""The baseline's RMSE is {image:.3f} m with a 95 % interval of **[{low:.3f}, {high:.3f}]** over
 {len(views)} views. If the views were as many as NYU's 654 it would be about {100 * at_654:.1f} % to each

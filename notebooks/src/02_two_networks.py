@@ -7,7 +7,7 @@
 # Yao, Wu and Zhang ([yao2023](https://arxiv.org/abs/2308.08333)) say: in kind. The caption of their Figure 1 reads:
 # depth maps by the Transformer "exhibit clearer scene structures than those by the CNN method, while CNNs provide
 # smoother depth estimations at object boundaries". Their Section 3.1 adds that the Transformer "lags behind the CNN"
-# in the continuity of depth gradients. The whole paper builds on this difference. Its evidence is three photographs.
+# in the continuity of depth gradients. The whole paper builds on this difference.
 #
 # We train both networks, look at their maps, and then measure what the caption says.
 
@@ -23,7 +23,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from mdelib import course, evaluation, figures, models, papers
+from mdelib import course, evaluation, figures, models, papers, verdicts
 from mdelib.checks import check
 from mdelib.edges import edge_regions
 
@@ -67,8 +67,8 @@ def attention(query, key, value):
 tokens = torch.randn(1, 12, 8, generator=torch.Generator().manual_seed(0))
 mixed, weights = attention(tokens, tokens, tokens)
 same = torch.allclose(mixed, F.scaled_dot_product_attention(tokens, tokens, tokens), atol=1e-6)
-print("equal to the library:", same, "| every row of weights sums to 1:", bool(torch.allclose(weights.sum(-1),
-                                                                                             torch.ones(1, 12))))
+sums = torch.allclose(weights.sum(-1), torch.ones(1, 12))
+print("equal to the library:", same, "| every row of weights sums to 1:", sums)
 
 # %% [markdown]
 # What a trained network really uses can be asked of its gradient: by how much would the depth at the centre change if
@@ -86,8 +86,8 @@ def receptive_field(network, image):
 
 few = views[list(range(min(len(views), lesson.pick(smoke=2, lab=24))))].image.to(lesson.device)
 fields = {name: receptive_field(network, few).cpu() for name, network in networks.items()}
-share = {name: float((np.sort(field.flatten().numpy())[::-1].cumsum() < 0.5 * field.sum().item()).mean())
-         for name, field in fields.items()}
+share = {name: float((field.flatten().sort(descending=True).values.cumsum(0) < field.sum() / 2)
+                     .float().mean()) for name, field in fields.items()}
 
 # %%
 figure, axes = figures.new_figure(1, 2, height=3.1)
@@ -95,7 +95,8 @@ for axis, (name, field) in zip(axes, fields.items()):
     artist = axis.imshow(field.clamp_min(1e-3), cmap="magma", norm="log", vmin=1e-3, vmax=1)
     axis.set(xticks=[], yticks=[], title={"cnn": "CNN", "transformer": "Transformer"}[name])
 figure.colorbar(artist, ax=axes, label="gradient of the depth at the centre,\nrelative to its maximum")
-lesson.figure(figure, "receptive_field", "What the depth at the image's centre depends on, averaged over views.",
+lesson.figure(figure, "receptive_field",
+              "What the depth at the image's centre depends on, averaged over views.",
               alt="Two heat maps of gradient size around the image centre, one per network, logarithmic scale.",
               sources=lesson.results("two_networks"))
 lesson.say(f"Half of all the gradient lies in {share['cnn']:.1%} of the pixels for the CNN and in "
@@ -117,8 +118,10 @@ lesson.say(f"Half of all the gradient lies in {share['cnn']:.1%} of the pixels f
 counts = []
 for name, title, published in (("hu_resnet50", "CNN (Hu et al., ResNet-50)", None),
                                ("segformer", "Transformer (SegFormer, MiT-B2)", 27.5)):
-    paper, lab = (models.count_parameters(models.create_model(name, scale=s)) for s in ("paper", "lab"))
-    counts.append({"network": title, "published (M)": published, "paper scale (M)": paper / 1e6, "lab scale (M)": lab / 1e6})
+    paper, lab = (models.count_parameters(models.create_model(name, scale=s)) / 1e6
+                  for s in ("paper", "lab"))
+    counts.append({"network": title, "published (M)": published, "paper scale (M)": paper,
+                   "lab scale (M)": lab})
 print(pd.DataFrame(counts).to_string(index=False, float_format="%.2f", na_rep="-"))
 
 # %% [markdown]
@@ -147,7 +150,8 @@ for _ in range(lesson.pick(smoke=2, lab=12)):
     loss = silog(student(batch.image), batch.depth, batch.mask)
     optimizer.zero_grad(), loss.backward(), optimizer.step()
     losses.append(loss.item())
-lesson.say(f"{len(losses)} steps on the same eight views brought the loss from {losses[0]:.2f} to {losses[-1]:.2f}.")
+lesson.say(f"{len(losses)} steps on the same eight views brought the loss from {losses[0]:.2f} "
+           f"to {losses[-1]:.2f}.")
 
 # %% [markdown]
 # `mdelib.train.fit` is this loop with what a result needs: views mirrored, zoomed and lit differently each time, a
@@ -177,12 +181,12 @@ lesson.figure(figure, "training", "Training loss of both networks, one line a se
 
 # %%
 MAIN = ["abs_rel", "rmse", "delta1"]
-lesson.table(papers.summary(results, MAIN, titles), "accuracy",
+lesson.table(verdicts.summary(results, MAIN, titles), "accuracy",
              f"Accuracy on {lesson.info.title}, mean ± standard deviation over seeds. "
              "AbsRel and RMSE (m): lower is better; δ1: higher is better.", sources=results)
 study = lesson.reference("two_networks", "nyu", "study")
 if study:
-    lesson.table(papers.summary(study, MAIN, titles), "accuracy_nyu",
+    lesson.table(verdicts.summary(study, MAIN, titles), "accuracy_nyu",
                  "The same on real photographs: the committed reference study on NYU-Depth-v2 (Eigen crop).",
                  sources=study)
 
@@ -205,8 +209,9 @@ figure, axes = figures.new_figure(1, len(shown), height=2.3, squeeze=False)
 for axis, image, kind in zip(axes[0], shown.image, place):
     figures.show_image(axis, 0.55 + 0.45 * image.mean(0, keepdim=True).expand(3, -1, -1))
     axis.imshow(np.ma.masked_equal(kind[0], 0), cmap=figures.region_colours(), vmin=1, vmax=2, alpha=0.55)
-lesson.figure(figure, "regions", "Where we measure: near depth edges (orange) and on smooth surfaces (blue).",
-              alt="Views with orange bands along object outlines and blue areas on walls, floors and table tops.")
+lesson.figure(figure, "regions",
+              "Where we measure: near depth edges (orange) and on smooth surfaces (blue).",
+              alt="Views with orange bands along outlines and blue areas on walls, floors and tables.")
 
 # %% [markdown]
 # One cut through a view shows what the numbers will count. The true depth jumps at outlines. A sharp prediction jumps
@@ -217,7 +222,8 @@ edges_in_row = near_edge[:, 0].float().mean(-1)
 which = int(edges_in_row.max(1).values.argmax())
 row = int(edges_in_row[which].argmax())
 figure, axis = figures.new_figure(height=2.9)
-axis.plot(shown.depth[which, 0, row].where(shown.mask[which, 0, row], torch.nan), color="0.3", lw=3, label="truth")
+truth = shown.depth[which, 0, row].where(shown.mask[which, 0, row], torch.nan)
+axis.plot(truth, color="0.3", lw=3, label="truth")
 for index, (name, title) in enumerate(titles.items()):
     axis.plot(maps[name][which, 0, row], color=figures.COLOURS[index], label=title)
 axis.set(xlabel="column (pixels)", ylabel="depth (m)")
@@ -240,7 +246,7 @@ lesson.figure(figure, "profile", f"Depth along one row of view {which + 1} above
 
 # %%
 claims = papers.load_claims("yao2023")
-findings = [finding for claim in claims if claim.notebook == "02" for finding in papers.judge(claim, results)]
+findings = [finding for claim in claims if claim.notebook == "02" for finding in verdicts.judge(claim, results)]
 
 
 def as_table(found, runs):
@@ -257,24 +263,29 @@ def as_table(found, runs):
 
 
 lesson.table(as_table(findings, results), "verdicts",
-             f"The claims on {lesson.info.title}. Difference: Transformer minus CNN; n: seeds × views.", sources=results)
+             f"The claims on {lesson.info.title}. Difference: Transformer minus CNN; n: seeds × views.",
+             sources=results)
 
 # %%
-study_findings = [f for claim in claims if claim.notebook == "02" for f in papers.judge(claim, study)]
+study_findings = [f for claim in claims if claim.notebook == "02" for f in verdicts.judge(claim, study)]
 if study:
     lesson.table(as_table(study_findings, study), "verdicts_nyu",
                  "The same claims on real photographs, from the committed reference study.", sources=study)
 
 # %%
-panels = [(lesson.info.title, findings, results)] + ([("NYU, reference study", study_findings, study)] if study else [])
+panels = [(lesson.info.title, findings, results)]
+panels += [("NYU, reference study", study_findings, study)] if study else []
 figure, axes = figures.new_figure(1, len(panels), height=2.8, squeeze=False, sharey=True)
 for axis, (title, found, runs) in zip(axes[0], panels):
-    level = {f.measure: np.mean([r.metrics[f.measure] for r in runs if r.variant == f.second]) for f in found}
-    figures.interval_plot(axis, [f.measure for f in found], [100 * f.difference / level[f.measure] for f in found],
-                          [tuple(100 * v / level[f.measure] for v in f.interval) for f in found])
+    level = [np.mean([r.metrics[f.measure] for r in runs if r.variant == f.second]) / 100 for f in found]
+    figures.interval_plot(axis, [f.measure for f in found],
+                          [f.difference / one for f, one in zip(found, level)],
+                          [(f.interval[0] / one, f.interval[1] / one) for f, one in zip(found, level)])
     axis.set(title=title, xlabel="Transformer minus CNN (% of the CNN's value)")
-lesson.figure(figure, "intervals", "Every difference with its 95 % interval. Left of zero, the CNN's value is higher.",
-              sources=[*results, *study], alt="Points with horizontal intervals for six measures around a zero line.")
+lesson.figure(figure, "intervals",
+              "Every difference with its 95 % interval. Left of zero, the CNN's value is higher.",
+              sources=[*results, *study],
+              alt="Points with horizontal intervals for six measures around a zero line.")
 
 # %% [markdown]
 # ## What we had to decide
@@ -300,8 +311,9 @@ def in_words(found):
 lesson.say(f"On {lesson.info.title}: {in_words(findings)} (of {len(findings)} measures).")
 if study:
     lesson.say(f"On NYU, in the reference study: {in_words(study_findings)} (of {len(study_findings)} measures).")
-lesson.say("These are small networks trained from random weights. They speak about the two architectures at this size; "
-           "a network that began with ImageNet weights may differ, and `scale=\"paper\"` is there to ask it.")
+lesson.say("These are small networks trained from random weights. They speak about the two architectures "
+           "at this size; a network that began with ImageNet weights may differ, and "
+           "`scale=\"paper\"` is there to ask it.")
 
 # %% [markdown]
 # ## Exercises

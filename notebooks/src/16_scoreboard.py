@@ -17,7 +17,7 @@ device = "auto"
 import numpy as np
 import pandas as pd
 
-from mdelib import course, experiments, figures, papers, runs
+from mdelib import course, experiments, figures, verdicts
 
 lesson = course.start("16", data=data, scale=scale, seed=seed, device=device)
 
@@ -38,7 +38,7 @@ def my_verdict(low, high, direction):
 
 
 cases = [(low, high, way) for low, high in ((-2, -1), (-1, 1), (1, 2)) for way in ("greater", "smaller")]
-print("same as the library:", all(my_verdict(*case) == papers.verdict(case[:2], case[2]) for case in cases))
+print("same as the library:", all(my_verdict(*case) == verdicts.verdict(case[:2], case[2]) for case in cases))
 
 # %% [markdown]
 # The picture behind the rule. Take two networks whose true difference is a fifth of the spread between views, and test
@@ -51,15 +51,17 @@ counts = np.array([10, 20, 50, 100, 200, 500])
 differences = random.normal(0.2, 1.0, (20, 500))
 figure, axis = figures.new_figure(height=2.9)
 for row in differences:
-    intervals = [papers.paired_interval(row[None, :n], np.zeros((1, n)), draws=300)[1] for n in counts]
+    intervals = [verdicts.paired_interval(row[None, :n], np.zeros((1, n)), draws=300)[1] for n in counts]
     axis.plot(counts, [low for low, _ in intervals], color=figures.COLOURS[0], alpha=0.35, lw=1)
     axis.plot(counts, [high for _, high in intervals], color=figures.COLOURS[1], alpha=0.35, lw=1)
 axis.axhline(0, color="0.4", lw=1)
 axis.axhline(0.2, color="0.4", lw=1, ls=":")
-axis.set(xscale="log", xticks=counts, xticklabels=counts, xlabel="test views", ylabel="difference (spread of one view)")
+axis.set(xscale="log", xticks=counts, xticklabels=counts, xlabel="test views",
+         ylabel="difference\n(spread of one view)")
 axis.minorticks_off()
-lesson.figure(figure, "intervals", "Both ends of the interval in twenty repetitions of the same experiment. The dotted "
-              "line is the truth.", alt="Forty lines that close in on the true difference as the number of views grows.")
+lesson.figure(figure, "intervals", "Both ends of the interval in twenty repetitions of the same "
+              "experiment. The dotted line is the truth.",
+              alt="Forty lines that close in on the true difference as the number of views grows.")
 
 # %% [markdown]
 # ## The scoreboard
@@ -68,40 +70,21 @@ lesson.figure(figure, "intervals", "Both ends of the interval in twenty repetiti
 # scale of this notebook. The two are never mixed in a row.
 
 # %%
-def scoreboard(gather, where):
-    """One row a claim and measure: what the paper says, our difference and interval, and the verdict."""
-    rows = []
-    for claim in (claim for paper in papers.list_papers() for claim in papers.load_claims(paper)):
-        base = {"paper": claim.id.split("-")[0], "place": claim.place, "claim": claim.states, "notebook": claim.notebook}
-        if claim.check:
-            state, failing = papers.check_claim(claim)
-            rows.append({**base, "measured": claim.check.rule, "on": "the paper's own table", "n": len(failing),
-                         "verdict": state})
-            continue
-        found = papers.judge(claim, [r for e in claim.evidence for r in gather(e.experiment)][:]) or [None]
-        rows += [{**base, "verdict": "not yet tested"} if f is None else
-                 {**base, "measured": f.measure, "on": where, "difference": f"{f.difference:+.3f}",
-                  "95 % interval": f"{f.interval[0]:+.3f} to {f.interval[1]:+.3f}", "n": f"{f.seeds} × {f.views}",
-                  "verdict": f.verdict} for f in found]
-    return pd.DataFrame(rows)
-
-# %%
 reference = {name: lesson.reference(name) for name in experiments.list_experiments()}
-study = scoreboard(lambda name: reference[name], "NYU, study")
-sources = [result for found in reference.values() for result in found]
-lesson.table(study.fillna("–"), "study", "The scoreboard of the reference study on NYU. Differences are first minus second, as "
-             "the claim compares them; n is seeds × views.", sources=sources)
+studied = [result for found in reference.values() for result in found]
+study = verdicts.scoreboard(studied)
+lesson.table(study, "study", "The scoreboard of the reference study on NYU. Differences are first "
+             "minus second, as the claim compares them; n is seeds × views.", sources=studied)
 
 # %%
-def here(name):
-    """Results of an experiment on this data and scale; empty where it does not apply."""
+here = []
+for name in experiments.list_experiments():
     definition = experiments.load_experiment(name)
-    return lesson.results(name) if lesson.data in definition.data and lesson.scale in definition.scales else []
-
-
-local = scoreboard(here, f"{lesson.info.title}, {lesson.scale}")
-lesson.table(local.fillna("–"), "here", f"The same claims on {lesson.info.title} at {lesson.scale} scale.",
-             sources=[r for name in experiments.list_experiments() for r in here(name)])
+    if lesson.data in definition.data and lesson.scale in definition.scales:
+        here += lesson.results(name)
+local = verdicts.scoreboard(here)
+lesson.table(local, "here", f"The same claims on {lesson.info.title} at {lesson.scale} scale.",
+             sources=here)
 
 # %% [markdown]
 # ## How good are the networks behind the verdicts?
@@ -109,6 +92,7 @@ lesson.table(local.fillna("–"), "here", f"The same claims on {lesson.info.titl
 # A claim tested on weak networks is weak evidence. So here is the accuracy of every network that a verdict rests on.
 
 # %%
+UP_TO_DATE = {True: "no", False: "yes", None: "data not here"}
 rows = []
 for name, found in reference.items():
     for variant in dict.fromkeys(r.variant for r in found):
@@ -116,25 +100,27 @@ for name, found in reference.items():
         rows.append({"experiment": name, "variant": variant, "on": f"{mine[0].data}, {mine[0].scale}",
                      **{m: np.mean([r.metrics[m] for r in mine]) for m in ("abs_rel", "rmse", "delta1")},
                      "seeds": len(mine), "minutes a run": np.mean([r.provenance["wall_s"] for r in mine]) / 60,
-                     "up to date": {True: "no", False: "yes", None: "data not here"}[mine[0].provenance["outdated"]]})
-lesson.table(pd.DataFrame(rows), "networks", "Every network of the reference study. 'Up to date' says whether its key still "
-             "matches the code, which can be checked only where the data is.", sources=sources)
+                     "up to date": UP_TO_DATE[mine[0].provenance["outdated"]]})
+lesson.table(pd.DataFrame(rows), "networks", "Every network of the reference study. 'Up to date' says "
+             "whether its key still matches the code, which can be checked only where the data is.",
+             sources=studied)
 
 # %% [markdown]
 # ## Verdicts at a glance
 
 # %%
 tables = {"reference study on NYU": study, f"{lesson.info.title}, {lesson.scale}": local}
-order = [v for v in papers.VERDICTS if any((t.verdict == v).any() for t in tables.values())]
+order = [v for v in verdicts.VERDICTS if any((t.verdict == v).any() for t in tables.values())]
 figure, axis = figures.new_figure(height=0.45 * len(order) + 1)
 for index, (title, table) in enumerate(tables.items()):
-    counted = [(table.verdict == verdict).sum() for verdict in order]
-    axis.barh(np.arange(len(order)) + 0.38 * (index - 0.5), counted, 0.36, color=figures.COLOURS[index], label=title)
+    counted = [(table.verdict == name).sum() for name in order]
+    axis.barh(np.arange(len(order)) + 0.38 * (index - 0.5), counted, 0.36,
+              color=figures.COLOURS[index], label=title)
 axis.set(yticks=range(len(order)), yticklabels=order, xlabel="measures")
 axis.xaxis.get_major_locator().set_params(integer=True)
 axis.invert_yaxis()
 axis.legend()
-lesson.figure(figure, "verdicts", "How many measures got which verdict.", sources=sources,
+lesson.figure(figure, "verdicts", "How many measures got which verdict.", sources=studied,
               alt="Bars of the number of measures for each verdict, for the reference study and for this run.")
 
 # %% [markdown]
@@ -158,7 +144,7 @@ from mdelib.checks import check
 
 
 def my_tolerant_verdict(low, high, direction, tolerance):
-    """As `papers.verdict`, but differences up to `tolerance` do not count."""
+    """As `verdicts.verdict`, but differences up to `tolerance` do not count."""
     # <solution>
     if low <= tolerance and high >= -tolerance:
         return "inconclusive"

@@ -1,0 +1,100 @@
+"""The parts of README.md that come from results: minutes and memory of each notebook, and the verdicts so far."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mdelib import papers, provenance, runs, store, verdicts
+from mdelib.editions import list_sources
+from mdelib.experiments import list_experiments
+
+__all__ = ["PARTS", "render_readme", "write_costs"]
+
+COSTS = "scenes-rooms-lab/costs.json"
+
+
+def write_costs(folder: Path) -> Path:
+    """Gather what the notebooks of a batch cost into `results/<data>-<scale>/costs.json`.
+
+    Args:
+        folder: of the batch, see `mdelib.batch.folder_of_batch`.
+
+    Raises:
+        FileNotFoundError: no notebook was executed there.
+    """
+    found: dict[str, Any] = {}
+    for source in list_sources():
+        path = folder / f"{source.stem}.ipynb"
+        if path.is_file():
+            record = json.loads(path.read_text())["metadata"]["mdelib"]
+            found[source.stem] = {name: record[name] for name in ("seconds", "peak_memory_mb")}
+    if not found:
+        raise FileNotFoundError(f"no executed notebook is in {folder}: run `mde reproduce` first")
+    content = {"notebooks": found, **provenance.stamp()}
+    return store.atomic_write(store.results_root() / folder.name / "costs.json", json.dumps(content, indent=1) + "\n")
+
+
+def _notebooks() -> str:
+    path = store.results_root() / COSTS
+    costs = json.loads(path.read_text()) if path.is_file() else {"notebooks": {}}
+    lines = ["| notebook | what it is about | minutes | memory (MiB) |", "|---|---|---|---|"]
+    for source in list_sources():
+        title = re.search(r"^# # \d\d · (.*)$", source.read_text(), flags=re.MULTILINE)[1]
+        cost = costs["notebooks"].get(source.stem, {})
+        minutes = f"{cost['seconds'] / 60:.1f}" if cost else "not measured"
+        lines.append(f"| [{source.stem[:2]}](notebooks/{source.stem}.ipynb) | {title} | {minutes} | "
+                     f"{cost.get('peak_memory_mb', '–')} |")
+    if cost:
+        lines.append(f"\nMeasured at scale `lab` with finished trainings, one thread, {costs['device_name']}.")
+    return "\n".join(lines)
+
+
+def _verdicts() -> str:
+    lines = ["| claim | measure | difference (95 % interval) | seeds × views | verdict |", "|---|---|---|---|---|"]
+    results = [r for name in list_experiments() for r in runs.stored_reference(name, "nyu", "study")]
+    for claim in (claim for paper in papers.list_papers() for claim in papers.load_claims(paper)):
+        name = f"{claim.id.split('-')[0]}, {claim.place}"
+        if claim.check:
+            state = papers.check_claim(claim)[0]
+            lines.append(f"| {name} | `{claim.check.rule}` | the paper's own table | – | {state} |")
+        for found in verdicts.judge(claim, results):
+            lines.append(f"| {name} | `{found.measure}`: {found.first} − {found.second} | {found.difference:+.3f} "
+                         f"({found.interval[0]:+.3f} to {found.interval[1]:+.3f}) | {found.seeds} × {found.views} | "
+                         f"{found.verdict} |")
+    return "\n".join(lines)
+
+
+def _accuracy() -> str:
+    lines = ["| network | on | AbsRel | RMSE (m) | δ1 | runs | minutes a run |", "|---|---|---|---|---|---|---|"]
+    for name in ("released_meter", "two_networks"):
+        found = runs.stored_reference(name, "nyu", "study")
+        titles = {variant: entry.title for variant, entry in runs.load_experiment(name).variants.items()}
+        for variant in dict.fromkeys(r.variant for r in found):
+            mine = [r for r in found if r.variant == variant]
+            cells = verdicts.summary(mine, ["abs_rel", "rmse", "delta1"], {variant: ""}).iloc[0]
+            minutes = sum(r.provenance["wall_s"] for r in mine) / len(mine) / 60
+            lines.append(f"| {titles[variant]} | {len(mine[0].names)} NYU test images | {cells['abs_rel']} | "
+                         f"{cells['rmse']} | {cells['delta1']} | {len(mine)} | {minutes:.1f} |")
+    return "\n".join(lines)
+
+
+PARTS: dict[str, Callable[[], str]] = {"notebooks": _notebooks, "accuracy": _accuracy, "verdicts": _verdicts}
+
+
+def render_readme(text: str) -> str:
+    """`text` with everything between ``<!-- NAME -->`` and ``<!-- /NAME -->`` made anew from the results.
+
+    Raises:
+        ValueError: a part that has no place in the text.
+    """
+    for name, make in PARTS.items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", re.DOTALL)
+        if not pattern.search(text):
+            raise ValueError(f"README.md has no place for {name!r}: put <!-- {name} --> and <!-- /{name} --> into it")
+        place = pattern.search(text)
+        text = text[:place.start()] + place[1] + make() + place[2] + text[place.end():]
+    return text
