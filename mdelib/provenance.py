@@ -45,7 +45,7 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def source_key(*objects: Any, package: str = "mdelib") -> str:
+def source_key(*objects: Any, package: str = "mdelib", neutral: tuple[str, ...] = ()) -> str:
     """Hash the code of functions and classes together with all code of `package` that they use.
 
     Names are followed through functions, classes, base classes, module attributes and imports inside function
@@ -55,6 +55,7 @@ def source_key(*objects: Any, package: str = "mdelib") -> str:
     Args:
         objects: functions or classes.
         package: code outside this top-level package is known by its version instead (see `versions`).
+        neutral: modules of the package that cannot change a result, for example the one that writes files.
 
     Returns:
         Sixteen hex digits.
@@ -69,7 +70,7 @@ def source_key(*objects: Any, package: str = "mdelib") -> str:
         tree = _bare_tree(item)
         constants, found = _uses(item, tree, package)
         seen[label] = ast.dump(tree) + "".join(constants)
-        waiting += found
+        waiting += [used for used in found if used.__module__ not in neutral]
     return digest(sorted(seen.items()))
 
 

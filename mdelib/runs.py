@@ -55,11 +55,13 @@ def _network(run: Run) -> DepthNetwork:
 
 
 @lru_cache(maxsize=256)
-def _code(network: str, loss: str, trained: bool, edges: bool) -> str:
-    objects: list[Any] = [models.NETWORKS[network], evaluation.evaluate, execute]
-    objects += [fit, LOSSES[loss]] if trained else []
+def _code(network: str, loss: str, trained: bool, edges: bool, data: str) -> str:
+    """The source behind a run. How results are stored and where they come from cannot change a number."""
+    objects: list[Any] = [models.NETWORKS[network], evaluation.evaluate, evaluation.pooled]
+    objects += [fit, LOSSES[loss], cached_tensors] if trained else []
     objects += [_edge_measures] if edges else []
-    return provenance.source_key(*objects)
+    objects += [datasets.LOADERS[data]] if data in datasets.LOADERS else []  # a scene's fingerprint has its code
+    return provenance.source_key(*objects, neutral=("mdelib.store", "mdelib.provenance"))
 
 
 def run_key(run: Run) -> str:
@@ -74,7 +76,7 @@ def run_key(run: Run) -> str:
         "data": [_data(run, split).fingerprint for split in splits],
         "protocol": repr(PROTOCOLS[chosen.protocol]),
         "weights": models.weights_digest(chosen.weights) if chosen.weights else None,
-        "code": _code(chosen.network, chosen.loss, chosen.train is not None, "edges" in chosen.measures)})
+        "code": _code(chosen.network, chosen.loss, chosen.train is not None, "edges" in chosen.measures, run.data)})
 
 
 def current(run: Run) -> Result | None:

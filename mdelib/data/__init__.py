@@ -19,7 +19,7 @@ from mdelib.data import sunrgbd as _sunrgbd
 from mdelib.data.base import DataInfo, DepthBatch, DepthData, View
 from mdelib.data.cache import cached_tensors
 
-__all__ = ["DATASETS", "DataInfo", "DepthBatch", "DepthData", "View", "cached_tensors", "data_root", "load",
+__all__ = ["DATASETS", "LOADERS", "DataInfo", "DepthBatch", "DepthData", "View", "cached_tensors", "data_root", "load",
            "present", "scenes_root", "weights_file"]
 
 _HOME = Path(__file__).resolve().parents[2]
@@ -29,7 +29,7 @@ DATASETS: dict[str, DataInfo] = {info.name: info for info in (
     DataInfo("scenes-streets", "rendered streets", min_depth=1e-3, max_depth=80.0, real=False),
     _nyu.INFO, _kitti.INFO, _sunrgbd.INFO, _folder.INFO)}
 
-_LOADERS = {"nyu": _nyu.load_nyu, "kitti": _kitti.load_kitti, "sunrgbd": _sunrgbd.load_sunrgbd}
+LOADERS = {"nyu": _nyu.load_nyu, "kitti": _kitti.load_kitti, "sunrgbd": _sunrgbd.load_sunrgbd}
 _MARKS = {"nyu": "splits.json", "kitti": "raw", "sunrgbd": "SUNRGBD"}  # what a folder of each must hold
 _WEIGHTS = ("meter_xxs_nyu", "meter_xxs_kitti")
 
@@ -86,7 +86,7 @@ def load(name: str, split: str = "test", *, root: Path | str | None = None,
                                 f"for): fetch it with `python data_scripts/download_{kind}.py` or `mde data "
                                 f"{kind}`, set MDE_DATA to the folder that holds it, or use --data "
                                 "scenes-rooms, which needs nothing")
-    return _LOADERS[kind](home / kind, split).first(count)
+    return LOADERS[kind](home / kind, split).first(count)
 
 
 def present(root: Path | str | None = None) -> dict[str, str]:
