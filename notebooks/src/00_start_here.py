@@ -472,8 +472,8 @@ for entry in pd.concat([meter_sizes, hu]).itertuples():
 print(pd.DataFrame(rows).to_string(index=False))
 
 # %% [markdown]
-# The last digit of a published count is rounded, so half of one is agreement, and one is for whoever cut instead of
-# rounding. Hu et al.'s network, printed with one decimal, is of the second kind.
+# The last digit of a published count is rounded, so up to half a digit is agreement. The three METERs agree. Hu et al.'s
+# network is one digit off, less than a thousandth of its size. We do not know why.
 
 # %% [markdown]
 # ## What we had to decide
