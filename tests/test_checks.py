@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
-from mdelib.checks import check
+from mdelib.exercises import check
 
 EXERCISES = sorted(vars(check))
 MISTAKES = [(name, index) for name in EXERCISES for index in range(len(getattr(check, name).mistakes))]
@@ -36,3 +37,12 @@ def test_anything_else_fails_in_words(name, wrong):
 
 def test_there_are_at_least_three_mistakes_for_the_first_exercise():
     assert len(check.abs_rel.mistakes) >= 3
+
+
+def test_median_align_agrees_with_the_library() -> None:
+    from mdelib.metrics import align_depth
+
+    pred, target = 1 + torch.rand(1, 1, 6, 7), 1 + torch.rand(1, 1, 6, 7)
+    mask = torch.rand(1, 1, 6, 7) < 0.7
+    ours = check.median_align.reference(pred, target, mask)[mask]
+    assert torch.allclose(ours, align_depth(pred[mask], target[mask], "median"), rtol=1e-6)

@@ -8,7 +8,7 @@ import re
 import nbformat
 import pytest
 
-from mdelib import checks
+from mdelib import exercises
 from mdelib.editions import build, editions, find_source, list_sources, same_source
 
 SOURCES = pytest.mark.parametrize("source", list_sources(), ids=lambda path: path.stem)
@@ -58,7 +58,7 @@ def test_stub_and_solution_differ_only_in_the_blanks(source):
     assert "<solution>" not in str(student) + str(solved)
 
 
-def exercises():
+def tried():
     for source in list_sources():
         cells = build(source, solutions=True).cells
         for cell in cells:
@@ -66,7 +66,7 @@ def exercises():
                 yield pytest.param(source, name[0], name[1], id=f"{source.stem[:2]}-{name[0]}")
 
 
-@pytest.mark.parametrize(("source", "name", "function"), exercises())
+@pytest.mark.parametrize(("source", "name", "function"), tried())
 def test_the_solution_passes_its_check_and_the_stub_is_not_attempted(source, name, function):
     for solved, state in ((True, "passed"), (False, "not attempted yet")):
         scope: dict = {}
@@ -74,7 +74,7 @@ def test_the_solution_passes_its_check_and_the_stub_is_not_attempted(source, nam
         cell = next(c.source for c in build(source, solutions=solved).cells if f"def {function}(" in c.source)
         body = re.sub(r"^check\..*$", "", cell, flags=re.MULTILINE)
         exec(imports + body, scope)
-        outcome = getattr(checks.check, name)(scope[function])
+        outcome = getattr(exercises.check, name)(scope[function])
         assert outcome.state == state, outcome
 
 

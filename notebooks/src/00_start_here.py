@@ -39,7 +39,7 @@ from PIL import Image
 
 from mdelib import course, evaluation, figures, geometry, models, papers, priors, protocols, verdicts
 from mdelib import data as datasets
-from mdelib.checks import check
+from mdelib.exercises import check
 from mdelib.data.base import resize_image
 from mdelib.data.scenes import CUES, render_view
 from mdelib.metrics import per_image_metrics

@@ -34,7 +34,7 @@ import pandas as pd
 import torch
 
 from mdelib import course, figures, models, papers, verdicts
-from mdelib.checks import check
+from mdelib.exercises import check
 from mdelib.comparisons import change_bars, dot_panels
 from mdelib.conventions import breakages, one_at_a_time, predict_views, resampled, scaled_protocol
 from mdelib.metrics import HIGHER_IS_BETTER, METRICS, depth_metrics

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 
 from mdelib import course, evaluation, figures, models, papers, verdicts
-from mdelib.checks import check
+from mdelib.exercises import check
 from mdelib.edges import edge_regions
 
 lesson = course.start("02", data=data, scale=scale, seed=seed, device=device)

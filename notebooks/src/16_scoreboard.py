@@ -140,7 +140,7 @@ lesson.figure(figure, "verdicts", "How many measures got which verdict.", source
 # tolerance: `inconclusive` if the interval reaches into [−tolerance, tolerance].
 
 # %%
-from mdelib.checks import check
+from mdelib.exercises import check
 
 
 def my_tolerant_verdict(low, high, direction, tolerance):
