@@ -143,6 +143,17 @@ def report(data: Data = "scenes-rooms", scale: Scale = "lab") -> None:
 
 
 @app.command(hidden=True)
+def ship(experiment: str, variant: str, name: str, data: Data = "scenes-rooms", scale: Scale = "study",
+         seed: int = 0) -> None:
+    """Put the network of a finished run into weights/."""
+    from mdelib import runs
+    from mdelib.experiments import load_experiment
+
+    one, = load_experiment(experiment).runs(data, scale, variants=[variant], seeds=[seed])
+    console.print(f"{runs.ship(one, name).name}", highlight=False)
+
+
+@app.command(hidden=True)
 def readme(path: Path = Path("README.md")) -> None:
     """Write the tables of README.md anew from results/."""
     from mdelib.readme import render_readme

@@ -28,9 +28,9 @@ from mdelib.models.base import DepthNetwork
 from mdelib.protocols import PROTOCOLS
 from mdelib.store import Result
 from mdelib.train import fit
-from mdelib.weights import load_weights, save_weights
+from mdelib.weights import load_weights, save_weights, weights_root
 
-__all__ = ["collect", "current", "execute", "folder_of", "network", "reference", "results", "run_key",
+__all__ = ["collect", "current", "execute", "folder_of", "network", "reference", "results", "run_key", "ship",
            "stored_reference"]
 
 Progress = Callable[[int, int, dict[str, float]], None]
@@ -166,6 +166,22 @@ def network(experiment: str, variant: str, data: str, scale: str, seed: int, *,
     if run.settings.train is not None:
         load_weights(model, folder_of(run) / "weights.safetensors")
     return model.eval().to(device)
+
+
+def ship(run: Run, name: str) -> Path:
+    """Put the network of a finished run into `weights/<name>.safetensors`, in half precision, with its record.
+
+    Raises:
+        ValueError: the run is not finished, or was made by other code.
+    """
+    result = current(run)
+    if result is None:
+        raise ValueError(f"{run.address} has no up-to-date result: run `mde run {run.experiment} --data {run.data} "
+                         f"--scale {run.scale}` first")
+    record = {"run": run.address, "key": result.key, "commit": result.provenance["commit"],
+              "metrics": {measure: round(result.metrics[measure], 4) for measure in ("abs_rel", "rmse", "delta1")}}
+    model = network(run.experiment, run.variant, run.data, run.scale, run.seed)
+    return save_weights(model, weights_root() / f"{name}.safetensors", record=record, half=True)
 
 
 def reference(experiment: str, data: str, scale: str) -> list[Result]:

@@ -66,7 +66,7 @@ def tried():
                 yield pytest.param(source, name[0], name[1], id=f"{source.stem[:2]}-{name[0]}")
 
 
-@pytest.mark.parametrize(("source", "name", "function"), tried())
+@pytest.mark.parametrize(("source", "name", "function"), list(tried()))
 def test_the_solution_passes_its_check_and_the_stub_is_not_attempted(source, name, function):
     for solved, state in ((True, "passed"), (False, "not attempted yet")):
         scope: dict = {}
