@@ -34,7 +34,14 @@ def examine() -> Iterator[tuple[bool | None, str]]:
     yield free > NEEDED_GB, f"{free:.0f} GiB free on the disk of {root.name}/ (a full batch writes up to {NEEDED_GB})"
     yield None, f"Data is looked for in {data.data_root()} (set MDE_DATA to change that)"
     for name, sentence in data.present().items():
-        yield True if re.search(r"\d", sentence) and "missing" not in sentence else None, f"{name}: {sentence}"
+        absent = "not found" in sentence
+        hint = f"; `mde data {name}` fetches it" if absent and data.DATASETS[name].real and name != "folder" else ""
+        yield None if absent or not re.search(r"\d", sentence) else True, f"{name}: {sentence}{hint}"
+    for name in ("meter_xxs_nyu", "meter_xxs_kitti"):
+        try:
+            yield True, f"released weights {name}: {data.weights_file(name).name} is here"
+        except FileNotFoundError:
+            yield None, f"released weights {name}: not found; `mde data meter` fetches them"
     state = provenance.git_state()
     if state["commit"] == "unknown":
         yield None, "No git commit is known here: results will say so"

@@ -15,7 +15,7 @@ import pandas as pd
 from mdelib.papers import Claim, Evidence, check_claim, list_papers, load_claims
 from mdelib.store import Result
 
-__all__ = ["VERDICTS", "Finding", "judge", "paired_interval", "scoreboard", "summary", "verdict"]
+__all__ = ["VERDICTS", "Finding", "findings_table", "judge", "paired_interval", "scoreboard", "summary", "verdict"]
 
 VERDICTS = ("agrees", "disagrees", "inconclusive", "not comparable", "holds", "holds only if", "contradicted",
             "not yet tested")
@@ -128,6 +128,18 @@ def _mean_sd(values: Sequence[float]) -> str:
     if len(values) == 1:
         return f"{values[0]:.3f}"
     return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
+
+
+def findings_table(findings: Sequence[Finding], results: Sequence[Result]) -> pd.DataFrame:
+    """One row a measure: the mean of both variants, their difference with its interval, and the verdict."""
+    def mean(variant: str, measure: str) -> float:
+        return float(np.mean([r.metrics[measure] for r in results if r.variant == variant]))
+
+    return pd.DataFrame([{
+        "claim": f.claim.place, "measure": f.measure, "compared": f"{f.first} − {f.second}",
+        "first": mean(f.first, f.measure), "second": mean(f.second, f.measure), "difference": f.difference,
+        "95 % interval": f"{f.interval[0]:+.3f} to {f.interval[1]:+.3f}", "n": f"{f.seeds} × {f.views}",
+        "verdict": f.verdict} for f in findings])
 
 
 def scoreboard(results: Sequence[Result]) -> pd.DataFrame:

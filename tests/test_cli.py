@@ -42,7 +42,7 @@ def test_what_a_person_typed_wrong_is_one_sentence(words, sentence):
 def test_the_doctor_speaks_of_versions_device_and_data(tmp_path: Path):
     done = mde("doctor", MDE_DATA=str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
-    for words in ("torch", "threads", "scenes-rooms", "nyu", "mde data nyu", "requirements.lock"):
+    for words in ("torch", "threads", "scenes-rooms", "nyu", "mde data nyu", "mde data meter", "requirements.lock"):
         assert words in done.stdout
 
 

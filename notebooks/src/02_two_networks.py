@@ -246,30 +246,16 @@ lesson.figure(figure, "profile", f"Depth along one row of view {which + 1} above
 
 # %%
 claims = papers.load_claims("yao2023")
-findings = [finding for claim in claims if claim.notebook == "02" for finding in verdicts.judge(claim, results)]
-
-
-def as_table(found, runs):
-    """One row a measure: both means, the difference with its interval, the verdict."""
-    means = {(r.variant, m): [] for r in runs for m in r.metrics}
-    for r in runs:
-        for m, value in r.metrics.items():
-            means[r.variant, m].append(value)
-    return pd.DataFrame([{
-        "claim": f.claim.place, "measure": f.measure, "Transformer": np.mean(means[f.first, f.measure]),
-        "CNN": np.mean(means[f.second, f.measure]), "difference": f.difference,
-        "95 % interval": f"{f.interval[0]:+.3f} to {f.interval[1]:+.3f}", "n": f"{f.seeds} × {f.views}",
-        "verdict": f.verdict} for f in found])
-
-
-lesson.table(as_table(findings, results), "verdicts",
-             f"The claims on {lesson.info.title}. Difference: Transformer minus CNN; n: seeds × views.",
+ours = [claim for claim in claims if claim.notebook == "02"]
+findings = [finding for claim in ours for finding in verdicts.judge(claim, results)]
+lesson.table(verdicts.findings_table(findings, results), "verdicts",
+             f"The claims on {lesson.info.title}: Transformer minus CNN; n is seeds × views.",
              sources=results)
 
 # %%
-study_findings = [f for claim in claims if claim.notebook == "02" for f in verdicts.judge(claim, study)]
+study_findings = [finding for claim in ours for finding in verdicts.judge(claim, study)]
 if study:
-    lesson.table(as_table(study_findings, study), "verdicts_nyu",
+    lesson.table(verdicts.findings_table(study_findings, study), "verdicts_nyu",
                  "The same claims on real photographs, from the committed reference study.", sources=study)
 
 # %%

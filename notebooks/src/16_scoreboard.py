@@ -54,8 +54,7 @@ for row in differences:
     intervals = [verdicts.paired_interval(row[None, :n], np.zeros((1, n)), draws=300)[1] for n in counts]
     axis.plot(counts, [low for low, _ in intervals], color=figures.COLOURS[0], alpha=0.35, lw=1)
     axis.plot(counts, [high for _, high in intervals], color=figures.COLOURS[1], alpha=0.35, lw=1)
-axis.axhline(0, color="0.4", lw=1)
-axis.axhline(0.2, color="0.4", lw=1, ls=":")
+axis.hlines([0, 0.2], 10, 500, color="0.4", lw=1, linestyles=["-", ":"])
 axis.set(xscale="log", xticks=counts, xticklabels=counts, xlabel="test views",
          ylabel="difference\n(spread of one view)")
 axis.minorticks_off()
