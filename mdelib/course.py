@@ -146,7 +146,6 @@ class Lesson:
     def table(self, frame: pd.DataFrame, name: str, caption: str, *, sources: Sequence[Result] = ()) -> None:
         """Show a table with its caption and keep it for the report."""
         text = _html_table(frame, name)
-        caption = f"(Smoke run, no result.) {caption}" if self.scale == "smoke" else caption
         title = self._keep(name, "html", text.encode(), caption, caption, sources)
         display(HTML(text))
         display(Markdown(title))

@@ -10,7 +10,7 @@ import pytest
 
 from mdelib.papers import Claim, Evidence, check_claim, list_papers, load_claims, load_table
 from mdelib.store import Result
-from mdelib.verdicts import judge, paired_interval, scoreboard, summary, verdict
+from mdelib.verdicts import findings_table, judge, paired_interval, scoreboard, summary, verdict
 
 
 def result(variant: str, seed: int, values, names=("a", "b", "c", "d"), **changes) -> Result:
@@ -162,3 +162,10 @@ def test_the_scoreboard_has_a_row_for_every_claim_also_untested():
     table = scoreboard([])
     claims = [claim for paper in list_papers() for claim in load_claims(paper)]
     assert len(table) == len(claims) and set(table.verdict) <= {"not yet tested", "holds", "contradicted"}
+
+
+def test_a_table_of_findings_has_both_sides():
+    results = [result("a", 0, [1, 2, 3, 4]), result("b", 0, [2, 3, 4, 5])]
+    row = findings_table(judge(CLAIM, results), results).iloc[0]
+    assert (row["first"], row["second"], row["difference"], row["verdict"]) == (2.5, 3.5, -1.0, "agrees")
+    assert row["n"] == "1 × 4" and row["compared"] == "a − b"

@@ -10,7 +10,7 @@ import torch
 
 from mdelib import runs
 from mdelib.experiments import Experiment
-from mdelib.runs import collect, current, execute, folder_of, network, reference, run_key, stored_reference
+from mdelib.runs import collect, current, execute, folder_of, network, reference, run_key, ship, stored_reference
 from mdelib.store import Damaged, read_result
 
 TOY = {"name": "toy", "title": "Toy", "paper": "yao2023", "place": "-", "notebook": "02",
@@ -126,3 +126,17 @@ def test_a_reference_made_by_other_code_is_shown_as_outdated(place: Path):
     path.write_text(path.read_text()[:100])
     with pytest.raises(Damaged, match="restore it with git"):
         reference("toy", "scenes-rooms", "smoke")
+
+
+def test_only_a_finished_network_is_shipped(place: Path, monkeypatch: pytest.MonkeyPatch):
+    from mdelib.weights import build_from, read_record
+
+    monkeypatch.setenv("MDE_WEIGHTS", str(place / "weights"))
+    with pytest.raises(ValueError, match="no up-to-date result"):
+        ship(toy(), "toy")
+    made = execute(toy())
+    path = ship(toy(), "toy")
+    assert read_record(path)["record"]["key"] == made.key
+    image = torch.rand(1, 3, 32, 48)
+    trained, shipped = network("toy", "a", "scenes-rooms", "smoke", 0), build_from(path).eval()
+    assert torch.allclose(trained(image), shipped(image), rtol=0.02)

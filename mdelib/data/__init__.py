@@ -58,7 +58,8 @@ def load(name: str, split: str = "test", *, root: Path | str | None = None,
         root: the data folder, see `data_root` and, for scenes, `scenes_root`.
         size: (height, width) at which scenes are rendered, 96 x 128 by default. Photographs keep their own
             size until `DepthData.tensors` resizes them.
-        count: at most so many views, spread evenly over the split; scenes render no more than these.
+        count: at most so many views: of photographs spread evenly over the split, of scenes the first, since
+            every scene is drawn at random; no more than these are rendered.
 
     Raises:
         ValueError: an unknown name or split.
