@@ -62,8 +62,8 @@ def _verdicts() -> str:
             state = papers.check_claim(claim)[0]
             lines.append(f"| {name} | `{claim.check.rule}` | the paper's own table | – | {state} |")
         for found in verdicts.judge(claim, results):
-            lines.append(f"| {name} | `{found.measure}`: {found.first} − {found.second} | {found.difference:+.3f} "
-                         f"({found.interval[0]:+.3f} to {found.interval[1]:+.3f}) | {found.seeds} × {found.views} | "
+            lines.append(f"| {name} | `{found.measure}`: {found.first} − {found.second} | {found.difference:+.2g} "
+                         f"({found.interval[0]:+.2g} to {found.interval[1]:+.2g}) | {found.seeds} × {found.views} | "
                          f"{found.verdict} |")
     return "\n".join(lines)
 

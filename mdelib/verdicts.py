@@ -138,7 +138,7 @@ def findings_table(findings: Sequence[Finding], results: Sequence[Result]) -> pd
     return pd.DataFrame([{
         "claim": f.claim.place, "measure": f.measure, "compared": f"{f.first} − {f.second}",
         "first": mean(f.first, f.measure), "second": mean(f.second, f.measure), "difference": f.difference,
-        "95 % interval": f"{f.interval[0]:+.3f} to {f.interval[1]:+.3f}", "n": f"{f.seeds} × {f.views}",
+        "95 % interval": f"{f.interval[0]:+.2g} to {f.interval[1]:+.2g}", "n": f"{f.seeds} × {f.views}",
         "verdict": f.verdict} for f in findings])
 
 
@@ -159,7 +159,7 @@ def scoreboard(results: Sequence[Result]) -> pd.DataFrame:
             continue
         found = judge(claim, results)
         rows += [{**start, "measured": f"{f.measure}, {f.first} − {f.second}",
-                  "difference (95 % interval)": f"{f.difference:+.3f} ({f.interval[0]:+.3f} to {f.interval[1]:+.3f})",
+                  "difference (95 % interval)": f"{f.difference:+.2g} ({f.interval[0]:+.2g} to {f.interval[1]:+.2g})",
                   "n": f"{f.seeds} × {f.views}", "verdict": f.verdict} for f in found]
         if not found:
             rows.append({**start, "measured": "–", "difference (95 % interval)": "–", "n": "–",
