@@ -101,6 +101,7 @@ def notebook(name: str, data: Data = "scenes-rooms", scale: Scale = "lab", devic
 @app.command()
 def notebooks(only: Annotated[list[str] | None, typer.Option(help="Numbers, for example 02.")] = None) -> None:
     """Build and execute the student and solution editions from notebooks/src."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the kernels inherit it: the same numbers on every machine
     from mdelib.editions import find_source, list_sources, write_editions
 
     for source in [find_source(number) for number in only] if only else list_sources():
