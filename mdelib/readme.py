@@ -70,13 +70,13 @@ def _verdicts() -> str:
 
 def _accuracy() -> str:
     lines = ["| network | on | AbsRel | RMSE (m) | δ1 | runs | minutes a run |", "|---|---|---|---|---|---|---|"]
-    for name in ("released_meter", "two_networks"):
+    for name in ("released_meter", "two_networks", "from_scratch"):
         found = runs.stored_reference(name, "nyu", "study")
         titles = {variant: entry.title for variant, entry in runs.load_experiment(name).variants.items()}
         for variant in dict.fromkeys(r.variant for r in found):
             mine = [r for r in found if r.variant == variant]
             cells = verdicts.summary(mine, ["abs_rel", "rmse", "delta1"], {variant: ""}).iloc[0]
-            minutes = sum(r.provenance["wall_s"] for r in mine) / len(mine) / 60
+            minutes = sum(r.minutes for r in mine) / len(mine)
             lines.append(f"| {titles[variant]} | {len(mine[0].names)} NYU test images | {cells['abs_rel']} | "
                          f"{cells['rmse']} | {cells['delta1']} | {len(mine)} | {minutes:.1f} |")
     return "\n".join(lines)
@@ -92,9 +92,9 @@ def render_readme(text: str) -> str:
         ValueError: a part that has no place in the text.
     """
     for name, make in PARTS.items():
-        pattern = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", re.DOTALL)
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if not pattern.search(text):
             raise ValueError(f"README.md has no place for {name!r}: put <!-- {name} --> and <!-- /{name} --> into it")
         place = pattern.search(text)
-        text = text[:place.start()] + place[1] + make() + place[2] + text[place.end():]
+        text = text[:place.start()] + place[1] + make() + "\n" + place[2] + text[place.end():]
     return text

@@ -57,6 +57,11 @@ class Result:
     def address(self) -> str:
         return f"{self.experiment}/{self.variant}/{self.data}-{self.scale}/seed{self.seed}"
 
+    @property
+    def minutes(self) -> float:
+        """What the run took, training before an interruption included."""
+        return max(self.provenance.get("wall_s", 0.0), self.provenance.get("trained_s", 0.0)) / 60
+
 
 def runs_root() -> Path:
     """Where runs are kept: $MDE_RUNS, or `runs/` in the pack."""

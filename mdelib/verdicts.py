@@ -80,7 +80,8 @@ def verdict(interval: tuple[float, float], direction: str) -> str:
 def judge(claim: Claim, results: Sequence[Result]) -> list[Finding]:
     """What `results` say about `claim`: one finding a measure; empty where the results do not bear on it.
 
-    Only seeds that both variants have count, and only if they were tested on the same views.
+    Only seeds that both variants have count, and only if they were tested on the same views. From a single seed no
+    verdict follows but "inconclusive": its interval knows nothing of how trainings differ.
     """
     findings = []
     for evidence in claim.evidence:
@@ -94,7 +95,8 @@ def judge(claim: Claim, results: Sequence[Result]) -> list[Finding]:
         one, two = ([side[s].per_image[evidence.measure] for s in seeds] for side in (first, second))
         centre, interval = paired_interval(np.array(one), np.array(two))
         findings.append(Finding(claim, evidence.measure, *evidence.compare, centre, interval, len(seeds),
-                                len(first[seeds[0]].names), verdict(interval, evidence.direction)))
+                                len(first[seeds[0]].names),
+                                verdict(interval, evidence.direction) if len(seeds) > 1 else "inconclusive"))
     return findings
 
 

@@ -73,7 +73,9 @@ def test_a_claim_is_judged_on_the_seeds_both_variants_have():
     results = [result("a", 0, [1, 2, 3, 4]), result("a", 1, [1, 2, 3, 4]), result("b", 0, [2, 3, 4, 5]),
                result("b", 2, [0, 0, 0, 0])]
     finding, = judge(CLAIM, results)
-    assert (finding.seeds, finding.views, finding.difference, finding.verdict) == (1, 4, -1.0, "agrees")
+    assert (finding.seeds, finding.views, finding.difference, finding.verdict) == (1, 4, -1.0, "inconclusive")
+    finding, = judge(CLAIM, [*results, result("b", 1, [2, 3, 4, 5])])
+    assert (finding.seeds, finding.verdict) == (2, "agrees")
 
 
 def test_missing_values_travel_as_null():
@@ -165,7 +167,7 @@ def test_the_scoreboard_has_a_row_for_every_claim_also_untested():
 
 
 def test_a_table_of_findings_has_both_sides():
-    results = [result("a", 0, [1, 2, 3, 4]), result("b", 0, [2, 3, 4, 5])]
+    results = [result(name, seed, [i + (name == "b") for i in range(1, 5)]) for name in "ab" for seed in (0, 1)]
     row = findings_table(judge(CLAIM, results), results).iloc[0]
     assert (row["first"], row["second"], row["difference"], row["verdict"]) == (2.5, 3.5, -1.0, "agrees")
-    assert row["n"] == "1 × 4" and row["compared"] == "a − b"
+    assert row["n"] == "2 × 4" and row["compared"] == "a − b"

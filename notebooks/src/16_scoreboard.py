@@ -27,7 +27,8 @@ lesson = course.start("16", data=data, scale=scale, seed=seed, device=device)
 # A claim compares two things: with and without a module, one network and another. We train both sides with the same
 # seeds, test them on the same views, and take the difference view by view. Chance enters twice, by the seed and by the
 # choice of views. The bootstrap draws both anew, thousands of times, and the middle 95 % of the differences are the
-# interval. The rule is then short.
+# interval. The rule is then short. A single seed cannot show how trainings differ, so it never gives more than
+# "inconclusive".
 
 # %%
 def my_verdict(low, high, direction):
@@ -98,7 +99,7 @@ for name, found in reference.items():
         mine = [r for r in found if r.variant == variant]
         rows.append({"experiment": name, "variant": variant, "on": f"{mine[0].data}, {mine[0].scale}",
                      **{m: np.mean([r.metrics[m] for r in mine]) for m in ("abs_rel", "rmse", "delta1")},
-                     "seeds": len(mine), "minutes a run": np.mean([r.provenance["wall_s"] for r in mine]) / 60,
+                     "seeds": len(mine), "minutes a run": np.mean([r.minutes for r in mine]),
                      "up to date": UP_TO_DATE[mine[0].provenance["outdated"]]})
 lesson.table(pd.DataFrame(rows), "networks", "Every network of the reference study. 'Up to date' says "
              "whether its key still matches the code, which can be checked only where the data is.",
