@@ -66,8 +66,8 @@ lesson.figure(figure, "intervals", "Both ends of the interval in twenty repetiti
 # %% [markdown]
 # ## The scoreboard
 #
-# First the reference study: real photographs (NYU-Depth-v2), several seeds. Then what was run here, with the data and
-# scale of this notebook. The two are never mixed in a row.
+# First the reference study: real photographs (NYU-Depth-v2). Then what was run here, with the data and scale of this
+# notebook. The two are never mixed in a row. Look at the column n before you look at a verdict.
 
 # %%
 reference = {name: lesson.reference(name) for name in experiments.list_experiments()}
