@@ -23,7 +23,7 @@ import papermill
 from rich.console import Console
 
 from mdelib import data as datasets
-from mdelib import provenance, runs, store, tether
+from mdelib import provenance, references, runs, store, tether
 from mdelib.course import PARAMETERS
 from mdelib.editions import build, find_source, list_sources
 from mdelib.experiments import SCALES, Experiment, Run, check_name, list_experiments, load_experiment
@@ -179,7 +179,7 @@ def forget_outdated(steps: list[Step], folder: Path) -> None:
 
 def _expected(run: Run) -> float:
     """Seconds that the same run took for the committed results, or a guess."""
-    for result in runs.stored_reference(run.experiment, run.data, run.scale):
+    for result in references.stored_reference(run.experiment, run.data, run.scale):
         if result.variant == run.variant:
             return float(result.provenance.get("wall_s", SECONDS["train"]))
     return SECONDS["train"] if run.settings.train else SECONDS["train"] / 10

@@ -114,7 +114,7 @@ def reproduce(data: Data = "scenes-rooms", scale: Scale = "lab",
               cores: Annotated[int, typer.Option(help="Steps at a time; 0 is one a core.")] = 0,
               collect: Annotated[bool, typer.Option(help="Also write the results to results/.")] = False) -> None:
     """Data, trainings, notebooks and report; goes on where it was stopped."""
-    from mdelib import batch, runs
+    from mdelib import batch, references
     from mdelib.experiments import list_experiments, load_experiment
     from mdelib.readme import write_costs
 
@@ -123,16 +123,16 @@ def reproduce(data: Data = "scenes-rooms", scale: Scale = "lab",
         for name in list_experiments():
             definition = load_experiment(name)
             if data in definition.data and scale in definition.scales:
-                console.print(f"results: {runs.collect(name, data, scale)}", highlight=False)
+                console.print(f"results: {references.collect(name, data, scale)}", highlight=False)
         console.print(f"costs: {write_costs(batch.folder_of_batch(data, scale))}", highlight=False)
 
 
 @app.command()
 def collect(experiment: str, data: Data = "nyu", scale: Scale = "study") -> None:
     """Write the finished runs of an experiment to results/<data>-<scale>/."""
-    from mdelib import runs
+    from mdelib import references
 
-    console.print(f"{runs.collect(experiment, data, scale) or 'no finished run was found'}", highlight=False)
+    console.print(f"{references.collect(experiment, data, scale) or 'no finished run was found'}", highlight=False)
 
 
 @app.command()

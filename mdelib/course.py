@@ -21,7 +21,7 @@ from IPython.display import HTML, Markdown, display
 from matplotlib.figure import Figure
 
 from mdelib import data as datasets
-from mdelib import runs
+from mdelib import references, runs
 from mdelib.data.base import DataInfo, DepthBatch, DepthData
 from mdelib.data.cache import cached_tensors
 from mdelib.experiments import SCALES, check_name
@@ -113,7 +113,7 @@ class Lesson:
 
     def reference(self, experiment: str, data: str = "nyu", scale: str = "study") -> list[Result]:
         """The committed results of the reference study; an empty list where there are none yet."""
-        return runs.reference(experiment, data, scale)
+        return references.reference(experiment, data, scale)
 
     def network(self, experiment: str, variant: str, seed: int | None = None) -> DepthNetwork:
         """The trained network of one run, in evaluation mode on this lesson's device."""

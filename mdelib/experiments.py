@@ -12,19 +12,38 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mdelib.provenance import find_home
 from mdelib.train import TrainSettings
 
-__all__ = ["SCALES", "Experiment", "Run", "RunSettings", "check_name", "list_experiments", "load_experiment"]
+__all__ = ["SCALES", "Experiment", "Run", "RunSettings", "Selectivity", "check_name", "list_experiments",
+           "load_experiment"]
 
 SCALES = ("smoke", "lab", "study", "paper")
-Measures = Literal["depth", "edges"]
+Measures = Literal["depth", "edges", "dissection"]
 
 
 class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Selectivity(Strict):
+    """Which units are dissected, over which depth bins, and how hard training pushes them to be selective.
+
+    Attributes:
+        layers: names of the network's submodules whose channels are the units.
+        bins, min_depth, max_depth: of `mdelib.selectivity.depth_bin_edges`, spacing "sid"; metres.
+        weight: of you2021's regulariser in the loss (0.1 in the paper); 0 dissects without it.
+        ablated_views: test views on which each unit is switched off in turn; 0 switches none off.
+    """
+
+    layers: tuple[str, ...] = Field(min_length=1)
+    bins: int = Field(ge=2)
+    min_depth: float = Field(0.75, gt=0)
+    max_depth: float = Field(10.0, gt=0)
+    weight: float = Field(0.0, ge=0)
+    ablated_views: int = Field(0, ge=0)
 
 
 class RunSettings(Strict):
@@ -39,6 +58,7 @@ class RunSettings(Strict):
         size: (height, width) of the images the network sees.
         protocol: a name of `mdelib.protocols.PROTOCOLS`.
         measures: groups of metrics beside the protocol's own.
+        selectivity: the units that the measure "dissection" looks at; see `Selectivity`.
     """
 
     network: str
@@ -55,6 +75,18 @@ class RunSettings(Strict):
     size: tuple[int, int] = (96, 128)
     protocol: str
     measures: tuple[Measures, ...] = ("depth",)
+    selectivity: Selectivity | None = None
+
+    @model_validator(mode="after")
+    def _units_are_named(self) -> RunSettings:
+        if "dissection" in self.measures and self.selectivity is None:
+            raise ValueError("the measure 'dissection' needs the setting 'selectivity', which names the layers")
+        return self
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON holds it. What a run does not use is left out, so that a new setting leaves old keys alone."""
+        return {name: value for name, value in self.model_dump(mode="json").items()
+                if name != "selectivity" or value is not None}
 
 
 class Run(Strict):

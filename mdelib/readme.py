@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mdelib import papers, provenance, runs, store, verdicts
+from mdelib import papers, provenance, references, store, verdicts
 from mdelib.editions import list_sources
-from mdelib.experiments import list_experiments
+from mdelib.experiments import list_experiments, load_experiment
 
 __all__ = ["PARTS", "render_readme", "write_costs"]
 
@@ -55,7 +55,7 @@ def _notebooks() -> str:
 
 def _verdicts() -> str:
     lines = ["| claim | measure | difference (95 % interval) | seeds × views | verdict |", "|---|---|---|---|---|"]
-    results = [r for name in list_experiments() for r in runs.stored_reference(name, "nyu", "study")]
+    results = [r for name in list_experiments() for r in references.stored_reference(name, "nyu", "study")]
     for claim in (claim for paper in papers.list_papers() for claim in papers.load_claims(paper)):
         name = f"{claim.id.split('-')[0]}, {claim.place}"
         if claim.check:
@@ -71,8 +71,8 @@ def _verdicts() -> str:
 def _accuracy() -> str:
     lines = ["| network | on | AbsRel | RMSE (m) | δ1 | runs | minutes a run |", "|---|---|---|---|---|---|---|"]
     for name in ("released_meter", "two_networks", "from_scratch"):
-        found = runs.stored_reference(name, "nyu", "study")
-        titles = {variant: entry.title for variant, entry in runs.load_experiment(name).variants.items()}
+        found = references.stored_reference(name, "nyu", "study")
+        titles = {variant: entry.title for variant, entry in load_experiment(name).variants.items()}
         for variant in dict.fromkeys(r.variant for r in found):
             mine = [r for r in found if r.variant == variant]
             cells = verdicts.summary(mine, ["abs_rel", "rmse", "delta1"], {variant: ""}).iloc[0]

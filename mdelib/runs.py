@@ -7,10 +7,10 @@ one it answers. Explained in notebooks/02_two_networks.ipynb.
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -19,19 +19,20 @@ import torch
 
 from mdelib import data as datasets
 from mdelib import evaluation, models, provenance, store
-from mdelib.data.base import DepthData, resize_depth
+from mdelib.data.base import DepthBatch, DepthData, resize_depth
 from mdelib.data.cache import cached_tensors
+from mdelib.dissection import dissection_measures
 from mdelib.edges import edge_scores, region_errors
-from mdelib.experiments import Run, check_name, load_experiment
+from mdelib.experiments import Run, RunSettings, Selectivity, check_name, load_experiment
 from mdelib.losses import LOSSES
 from mdelib.models.base import DepthNetwork
 from mdelib.protocols import PROTOCOLS
+from mdelib.selectivity import SelectivityRegulariser, depth_bin_edges
 from mdelib.store import Result
-from mdelib.train import fit
+from mdelib.train import Loss, fit
 from mdelib.weights import load_weights, save_weights, weights_root
 
-__all__ = ["collect", "current", "execute", "folder_of", "network", "reference", "results", "run_key", "ship",
-           "stored_reference"]
+__all__ = ["current", "execute", "folder_of", "network", "results", "run_key", "ship"]
 
 Progress = Callable[[int, int, dict[str, float]], None]
 
@@ -48,6 +49,10 @@ def _data(run: Run, split: str) -> DepthData:
     return datasets.load(run.data, split, count=count, **({"size": chosen.size} if rendered else {}))
 
 
+def _tensors(run: Run, split: str) -> DepthBatch:
+    return cached_tensors(_data(run, split), run.settings.size, folder=store.runs_root() / "cache")
+
+
 def _network(run: Run) -> DepthNetwork:
     chosen = run.settings
     return models.create_model(chosen.network, scale=chosen.network_scale, weights=chosen.weights,
@@ -55,11 +60,13 @@ def _network(run: Run) -> DepthNetwork:
 
 
 @lru_cache(maxsize=256)
-def _code(network: str, loss: str, trained: bool, edges: bool, data: str) -> str:
+def _code(network: str, loss: str, trained: bool, measures: tuple[str, ...], regularised: bool, data: str) -> str:
     """The source behind a run. How results are stored and where they come from cannot change a number."""
     objects: list[Any] = [models.NETWORKS[network], evaluation.evaluate, evaluation.pooled]
     objects += [fit, LOSSES[loss], cached_tensors] if trained else []
-    objects += [_edge_measures] if edges else []
+    objects += [_edge_measures] if "edges" in measures else []
+    objects += [dissection_measures, depth_bin_edges, cached_tensors] if "dissection" in measures else []
+    objects += [_regularised] if trained and regularised else []
     objects += [datasets.LOADERS[data]] if data in datasets.LOADERS else []  # a scene's fingerprint has its code
     return provenance.source_key(*objects, neutral=("mdelib.store", "mdelib.provenance"))
 
@@ -72,11 +79,12 @@ def run_key(run: Run) -> str:
     check_name(chosen.protocol, PROTOCOLS, "protocol", "mdelib.protocols.PROTOCOLS")
     splits = [chosen.test_split, *([chosen.train_split] if chosen.train else [])]
     return provenance.digest({
-        "settings": chosen.model_dump(mode="json"), "seed": run.seed if chosen.train else 0,
+        "settings": chosen.plain(), "seed": run.seed if chosen.train else 0,
         "data": [_data(run, split).fingerprint for split in splits],
         "protocol": repr(PROTOCOLS[chosen.protocol]),
         "weights": models.weights_digest(chosen.weights) if chosen.weights else None,
-        "code": _code(chosen.network, chosen.loss, chosen.train is not None, "edges" in chosen.measures, run.data)})
+        "code": _code(chosen.network, chosen.loss, chosen.train is not None, chosen.measures,
+                      _weight(chosen) > 0, run.data)})
 
 
 def current(run: Run) -> Result | None:
@@ -106,23 +114,30 @@ def execute(run: Run, *, device: str | torch.device = "cpu", progress: Progress 
     elsewhere = 0.0  # seconds of training before this process took over
     checkpoint = folder / f"checkpoint-{key}.pt"
     if chosen.train is not None:
-        views = cached_tensors(_data(run, chosen.train_split), chosen.size, folder=store.runs_root() / "cache")
+        views = _tensors(run, chosen.train_split)
         loss = LOSSES[chosen.loss]
 
         def weighted(pred: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
             return loss(pred, target, mask, **chosen.loss_options)
 
         begun = time.perf_counter()
-        history = fit(model, views, weighted, chosen.train, seed=run.seed, device=device, checkpoint=checkpoint,
-                      progress=progress)
+        with _regularised(weighted, model, chosen.selectivity) if _weight(chosen) else nullcontext(weighted) as whole:
+            history = fit(model, views, whole, chosen.train, seed=run.seed, device=device, checkpoint=checkpoint,
+                          progress=progress)
         elsewhere = max(0.0, sum(epoch["seconds"] for epoch in history) - (time.perf_counter() - begun))
     test = _data(run, chosen.test_split)
     extra = partial(_edge_measures, size=chosen.size) if "edges" in chosen.measures else None
     names, per_image = evaluation.evaluate(model.eval(), test, chosen.protocol, size=chosen.size, device=device,
                                            extra=extra)
+    further, tables = {}, {}
+    if "dissection" in chosen.measures:
+        views = {split: _tensors(run, split) for split in (chosen.train_split, chosen.test_split)}
+        further, tables = dissection_measures(
+            model, chosen.selectivity.layers, _edges(chosen.selectivity), views, ablated=chosen.test_split,
+            ablated_views=chosen.selectivity.ablated_views, device=device)
     result = Result(
-        run.experiment, run.variant, run.data, run.scale, run.seed, key, chosen.model_dump(mode="json"),
-        evaluation.pooled(per_image, chosen.protocol),
+        run.experiment, run.variant, run.data, run.scale, run.seed, key, chosen.plain(),
+        {**evaluation.pooled(per_image, chosen.protocol), **further},
         {name: [round(value, 5) if math.isfinite(value) else None for value in values.tolist()]
          for name, values in per_image.items()},
         list(names), history,
@@ -130,13 +145,26 @@ def execute(run: Run, *, device: str | torch.device = "cpu", progress: Progress 
          "wall_s": round(time.perf_counter() - started + elsewhere, 2),
          "trained_s": round(sum(epoch["seconds"] for epoch in history), 2),
          "peak_memory_mb": provenance.peak_memory_mb(device),
-         "parameters": sum(p.numel() for p in model.parameters())})
+         "parameters": sum(p.numel() for p in model.parameters())}, tables)
     if chosen.train is not None:
         save_weights(model, folder / "weights.safetensors", record={"run": run.address, "key": key})
     store.write_result(folder / "result.json", result)
     for leftover in folder.glob("checkpoint-*.pt"):
         leftover.unlink(missing_ok=True)
     return result
+
+
+def _weight(chosen: RunSettings) -> float:
+    return chosen.selectivity.weight if chosen.selectivity is not None else 0.0
+
+
+def _regularised(loss: Loss, model: DepthNetwork, chosen: Selectivity) -> SelectivityRegulariser:
+    """`loss` minus you2021's weighted selectivity of the layers' units."""
+    return SelectivityRegulariser(loss, model, chosen.layers, _edges(chosen), weight=chosen.weight)
+
+
+def _edges(chosen: Selectivity) -> torch.Tensor:
+    return depth_bin_edges(chosen.bins, chosen.min_depth, chosen.max_depth)
 
 
 def _edge_measures(pred: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, *,
@@ -185,80 +213,3 @@ def ship(run: Run, name: str) -> Path:
               "metrics": {measure: round(result.metrics[measure], 4) for measure in ("abs_rel", "rmse", "delta1")}}
     model = network(run.experiment, run.variant, run.data, run.scale, run.seed)
     return save_weights(model, weights_root() / f"{name}.safetensors", record=record, half=True)
-
-
-def reference(experiment: str, data: str, scale: str) -> list[Result]:
-    """The committed results of an experiment; empty where there are none.
-
-    A result whose key no longer matches the code is still returned, with ``provenance["outdated"]`` True: it is
-    shown as made at its commit, and `make study` makes it again. Where the data is not at hand the key cannot be
-    checked and ``outdated`` is None.
-    """
-    found = stored_reference(experiment, data, scale)
-    for result in found:
-        result.provenance["outdated"] = _outdated(result)
-    return found
-
-
-def stored_reference(experiment: str, data: str, scale: str) -> list[Result]:
-    """The committed results as they stand in the file, their keys unchecked.
-
-    Raises:
-        store.Damaged: the file is no result file.
-    """
-    path = _reference_path(experiment, data, scale)
-    if not path.is_file():
-        return []
-    try:
-        return [Result(**entry) for entry in json.loads(path.read_text())["runs"]]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise store.Damaged(f"{path} is cut off or is no result file ({type(error).__name__}): restore it with git, "
-                            "or delete it and run `mde collect`") from error
-
-
-def _reference_path(experiment: str, data: str, scale: str) -> Path:
-    return store.results_root() / f"{data}-{scale}" / f"{experiment}.json"
-
-
-def _outdated(result: Result) -> bool | None:
-    try:
-        run, = load_experiment(result.experiment).runs(result.data, result.scale, variants=[result.variant],
-                                                       seeds=[result.seed])
-        return run_key(run) != result.key
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        return True
-
-
-def collect(experiment: str, data: str, scale: str) -> Path | None:
-    """Write the finished runs of an experiment to `results/`; None where there are none.
-
-    A run whose key is already there is left as it is, so that a reference is replaced only by something new.
-    """
-    path = _reference_path(experiment, data, scale)
-    kept = {(r.variant, r.seed): r for r in stored_reference(experiment, data, scale)}
-    for run in load_experiment(experiment).runs(data, scale):
-        found = current(run)
-        old = kept.get((run.variant, run.seed))
-        if found is not None and (old is None or old.key != found.key):
-            kept[run.variant, run.seed] = found
-    if not kept:
-        return None
-    entries = [vars(result) for result in kept.values()]
-    store.atomic_write(path, _compact({"experiment": experiment, "data": data, "scale": scale, "runs": entries}))
-    return path
-
-
-def _compact(content: dict[str, Any]) -> str:
-    """JSON with one line a list of numbers, so that a difference in git can be read."""
-    runs = content.pop("runs")
-    lines = [json.dumps(content)[:-1] + ', "runs": [']
-    for index, run in enumerate(runs):
-        fields = [f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in run.items()
-                  if name not in ("per_image", "names")]
-        inner = ",\n".join(f"    {json.dumps(name)}: {json.dumps(value)}" for name, value in run["per_image"].items())
-        fields.append(f'  "per_image": {{\n{inner}\n  }}')
-        fields.append(f'  "names": {json.dumps(run["names"])}')
-        lines.append(" {\n" + ",\n".join(fields) + "\n }" + ("," if index < len(runs) - 1 else ""))
-    return "\n".join([*lines, "]}"]) + "\n"

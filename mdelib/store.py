@@ -38,6 +38,7 @@ class Result:
         names: the test views.
         history: one entry an epoch of training; empty where nothing was trained.
         provenance: commit, versions, data fingerprint, device, threads, wall time, peak memory.
+        tables: name -> further numbers that belong to no view, for example a response table, as nested lists.
     """
 
     experiment: str
@@ -52,6 +53,7 @@ class Result:
     names: list[str] = field(default_factory=list)
     history: list[dict[str, float]] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
+    tables: dict[str, Any] = field(default_factory=dict)
 
     @property
     def address(self) -> str:

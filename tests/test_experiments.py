@@ -123,3 +123,9 @@ def test_yaml_cannot_run_code(write):
     with pytest.raises(ValueError, match="no valid YAML"):
         load_experiment("toy", write(text="title: !!python/object/apply:os.getcwd []"))
     assert experiments.SCALES == ("smoke", "lab", "study", "paper")
+
+
+def test_dissection_needs_to_know_its_units(write):
+    folder = write(lambda content: content["common"].update(measures=["depth", "dissection"]))
+    with pytest.raises(ValueError, match="needs the setting 'selectivity', which names the layers"):
+        load_experiment("toy", folder).runs("scenes-rooms", "smoke")

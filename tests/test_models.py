@@ -14,7 +14,7 @@ from mdelib.models.base import DepthNetwork
 from mdelib.models.segformer import VARIANTS, segformer
 from mdelib.weights import save_weights
 
-SMALL = ("hu_resnet50", "segformer", "meter_xxs")
+SMALL = ("hu_resnet50", "segformer", "bts", "meter_xxs")
 
 
 class Toy(DepthNetwork):
@@ -42,7 +42,7 @@ def test_untrained_network_predicts_an_indoor_depth(name: str) -> None:
 
 
 @pytest.mark.parametrize("output", ["linear", "sigmoid"])
-@pytest.mark.parametrize("name", ["hu_resnet50", "segformer"])
+@pytest.mark.parametrize("name", ["hu_resnet50", "segformer", "bts"])
 def test_other_output_forms_start_there_too(name: str, output: str) -> None:
     depth = create_model(name, output=output, max_depth=8.0)(torch.rand(2, 3, 64, 64))
     assert depth.mean().item() == pytest.approx(2.5, abs=0.4)
@@ -155,12 +155,12 @@ def test_paper_scale_defaults() -> None:
     assert hu.decoder.up4.branch[1].num_features == hu.mff.fuse[1].num_features == 64
 
 
-@pytest.mark.parametrize("name", ["hu_resnet50", "segformer"])
-def test_lab_networks_fit_the_repository(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "output"), [("hu_resnet50", "log"), ("segformer", "log"), ("bts", "sigmoid")])
+def test_lab_networks_fit_the_repository(name: str, output: str, tmp_path: Path) -> None:
     network = create_model(name)
     assert 1.0e6 < count_parameters(network) < 1.5e6
     assert save_weights(network, tmp_path / "lab.safetensors", half=True).stat().st_size < 3e6
-    assert network.output == "log"
+    assert network.output == output
 
 
 def test_hu_layers_can_be_hooked_by_name() -> None:

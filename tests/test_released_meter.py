@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mdelib import data, evaluation, models
-from mdelib.runs import stored_reference
+from mdelib.references import stored_reference
 
 EXPECTED = {"rmse": (0.532, 0.01), "abs_rel": (0.159, 0.005), "delta1": (0.789, 0.01)}
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from mdelib import runs
-from mdelib.experiments import Experiment
-from mdelib.runs import collect, current, execute, folder_of, network, reference, run_key, ship, stored_reference
+from mdelib import references, runs
+from mdelib.experiments import Experiment, Selectivity
+from mdelib.references import collect, reference, stored_reference
+from mdelib.runs import current, execute, folder_of, network, run_key, ship
 from mdelib.store import Damaged, read_result
 
 TOY = {"name": "toy", "title": "Toy", "paper": "yao2023", "place": "-", "notebook": "02",
@@ -25,7 +26,8 @@ TOY = {"name": "toy", "title": "Toy", "paper": "yao2023", "place": "-", "noteboo
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scenes: Path) -> Path:
     monkeypatch.setenv("MDE_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("MDE_RESULTS", str(tmp_path / "results"))
-    monkeypatch.setattr(runs, "load_experiment", lambda name: Experiment(**TOY))
+    for module in (runs, references):
+        monkeypatch.setattr(module, "load_experiment", lambda name: Experiment(**TOY))
     return tmp_path
 
 
@@ -140,3 +142,22 @@ def test_only_a_finished_network_is_shipped(place: Path, monkeypatch: pytest.Mon
     image = torch.rand(1, 3, 32, 48)
     trained, shipped = network("toy", "a", "scenes-rooms", "smoke", 0), build_from(path).eval()
     assert torch.allclose(trained(image), shipped(image), rtol=0.02)
+
+
+def test_a_run_with_dissection_keeps_its_tables_and_its_regulariser_counts(place: Path):
+    units = Selectivity(layers=("decoder", "mff"), bins=4, ablated_views=1)
+    plain, pushed = (toy(network="hu_resnet50", measures=("depth", "dissection"),
+                         selectivity=units.model_copy(update={"weight": weight})) for weight in (0.0, 5.0))
+    assert run_key(plain) != run_key(pushed)
+    made = execute(plain)
+    assert {"edges", "response/decoder/train", "response/mff/test", "shuffled/mff/test", "ablation/decoder"
+            } <= made.tables.keys()
+    assert 0 <= made.metrics["selectivity_test"] <= 1 and "own_range_mff" in made.metrics
+    assert read_result(folder_of(plain) / "result.json").tables == made.tables
+    folder_of(plain).rename(place / "kept")
+    assert execute(pushed).metrics["rmse"] != made.metrics["rmse"]
+
+
+def test_settings_that_a_run_does_not_use_are_not_in_its_key():
+    assert "selectivity" not in toy().settings.plain()
+    assert "selectivity" in toy(selectivity=Selectivity(layers=("mff",), bins=4)).settings.plain()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mdelib.models.base import DepthNetwork, count_parameters, wrap
+from mdelib.models.bts import bts
 from mdelib.models.hu import hu_resnet50, hu_senet154
 from mdelib.models.meter import RELEASED, meter_s, meter_xs, meter_xxs
 from mdelib.models.segformer import segformer
@@ -31,6 +32,7 @@ SCALES = ("lab", "paper")
 NETWORKS: dict[str, Callable[..., DepthNetwork]] = {
     "hu_resnet50": hu_resnet50,
     "hu_senet154": hu_senet154,
+    "bts": bts,
     "segformer": segformer,
     "meter_s": meter_s,
     "meter_xs": meter_xs,

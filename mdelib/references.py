@@ -1,0 +1,96 @@
+"""The committed results: the reference study under `results/`, one file an experiment, data set and scale.
+
+A reference is never silently replaced or dropped: one that other code has made is shown as made at its commit.
+Explained in notebooks/16_scoreboard.ipynb.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mdelib import store
+from mdelib.experiments import load_experiment
+from mdelib.runs import current, run_key
+from mdelib.store import Result
+
+__all__ = ["collect", "reference", "stored_reference"]
+
+
+def reference(experiment: str, data: str, scale: str) -> list[Result]:
+    """The committed results of an experiment; empty where there are none.
+
+    A result whose key no longer matches the code is still returned, with ``provenance["outdated"]`` True: it is
+    shown as made at its commit, and `make study` makes it again. Where the data is not at hand the key cannot be
+    checked and ``outdated`` is None.
+    """
+    found = stored_reference(experiment, data, scale)
+    for result in found:
+        result.provenance["outdated"] = _outdated(result)
+    return found
+
+
+def stored_reference(experiment: str, data: str, scale: str) -> list[Result]:
+    """The committed results as they stand in the file, their keys unchecked.
+
+    Raises:
+        store.Damaged: the file is no result file.
+    """
+    path = _reference_path(experiment, data, scale)
+    if not path.is_file():
+        return []
+    try:
+        return [Result(**entry) for entry in json.loads(path.read_text())["runs"]]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise store.Damaged(f"{path} is cut off or is no result file ({type(error).__name__}): restore it with git, "
+                            "or delete it and run `mde collect`") from error
+
+
+def _reference_path(experiment: str, data: str, scale: str) -> Path:
+    return store.results_root() / f"{data}-{scale}" / f"{experiment}.json"
+
+
+def _outdated(result: Result) -> bool | None:
+    try:
+        run, = load_experiment(result.experiment).runs(result.data, result.scale, variants=[result.variant],
+                                                       seeds=[result.seed])
+        return run_key(run) != result.key
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return True
+
+
+def collect(experiment: str, data: str, scale: str) -> Path | None:
+    """Write the finished runs of an experiment to `results/`; None where there are none.
+
+    A run whose key is already there is left as it is, so that a reference is replaced only by something new.
+    """
+    path = _reference_path(experiment, data, scale)
+    kept = {(r.variant, r.seed): r for r in stored_reference(experiment, data, scale)}
+    for run in load_experiment(experiment).runs(data, scale):
+        found = current(run)
+        old = kept.get((run.variant, run.seed))
+        if found is not None and (old is None or old.key != found.key):
+            kept[run.variant, run.seed] = found
+    if not kept:
+        return None
+    entries = [vars(result) for result in kept.values()]
+    store.atomic_write(path, _compact({"experiment": experiment, "data": data, "scale": scale, "runs": entries}))
+    return path
+
+
+def _compact(content: dict[str, Any]) -> str:
+    """JSON with one line a list of numbers, so that a difference in git can be read."""
+    runs = content.pop("runs")
+    lines = [json.dumps(content)[:-1] + ', "runs": [']
+    for index, run in enumerate(runs):
+        fields = [f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in run.items()
+                  if name not in ("per_image", "tables", "names")]
+        for group in ("per_image", *(["tables"] if run["tables"] else [])):
+            inner = ",\n".join(f"    {json.dumps(name)}: {json.dumps(value)}" for name, value in run[group].items())
+            fields.append(f'  "{group}": {{\n{inner}\n  }}')
+        fields.append(f'  "names": {json.dumps(run["names"])}')
+        lines.append(" {\n" + ",\n".join(fields) + "\n }" + ("," if index < len(runs) - 1 else ""))
+    return "\n".join([*lines, "]}"]) + "\n"
