@@ -14,7 +14,7 @@ from mdelib.models.base import DepthNetwork
 from mdelib.models.segformer import VARIANTS, segformer
 from mdelib.weights import save_weights
 
-SMALL = ("hu_resnet50", "segformer", "bts", "meter_xxs")
+SMALL = ("hu_resnet50", "segformer", "bts", "meter_xxs", "unet_mobilenetv3")
 
 
 class Toy(DepthNetwork):
@@ -275,3 +275,26 @@ def test_wrap_anybodys_network() -> None:
         wrap(Grey(), kind="disparity")
     with pytest.raises(ValueError, match=r"returned a tensor of shape \(2, 3, 6, 8\)"):
         wrap(nn.Identity())(image)
+
+
+def test_unet_joins_every_scale_that_it_passes() -> None:
+    network = create_model("unet_mobilenetv3", widths=(24, 16, 8)).eval()
+    with torch.no_grad():
+        features = network.encode(torch.rand(1, 3, 64, 96))
+        assert [tuple(f.shape[-2:]) for f in features] == [(32, 48), (16, 24), (8, 12), (4, 6)]
+        whole = network.decode(features)
+        assert whole.shape == (1, 1, 32, 48)
+        for place in range(len(features)):
+            changed = [f + (index == place) for index, f in enumerate(features)]
+            assert not torch.allclose(network.decode(tuple(changed)), whole)
+    assert network.ups[0].conv1[0].in_channels == 112 + 40
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"scale": "paper"}, "no published size: use scale='lab'"),
+    ({"widths": ()}, "0 steps up were asked for from 4 features: choose 1 to 3"),
+    ({"widths": (8, 8, 8, 8)}, "4 steps up were asked for from 4 features: choose 1 to 3"),
+])
+def test_unet_refuses_what_it_cannot_be(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        create_model("unet_mobilenetv3", **options)

@@ -21,6 +21,7 @@ from mdelib.models.bts import bts
 from mdelib.models.hu import hu_resnet50, hu_senet154
 from mdelib.models.meter import RELEASED, meter_s, meter_xs, meter_xxs
 from mdelib.models.segformer import segformer
+from mdelib.models.unet import unet_mobilenetv3
 from mdelib.weights import find_weights, load_weights, read_record
 
 __all__ = ["NETWORKS", "SCALES", "DepthNetwork", "count_parameters", "create_model", "list_models", "weights_digest",
@@ -37,6 +38,7 @@ NETWORKS: dict[str, Callable[..., DepthNetwork]] = {
     "meter_s": meter_s,
     "meter_xs": meter_xs,
     "meter_xxs": meter_xxs,
+    "unet_mobilenetv3": unet_mobilenetv3,
 }
 
 
