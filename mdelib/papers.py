@@ -2,7 +2,7 @@
 
 A claim stands in `papers/<key>/claims.yaml` with its place in the paper. One that an experiment bears on names
 the measure and the two variants it compares (see `mdelib.verdicts`); an arithmetic one names a rule over a table of
-the paper. Explained in notebooks/16_scoreboard.ipynb.
+the paper; an analytic one names two expressions that must be equal. Explained in notebooks/16_scoreboard.ipynb.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from mdelib.identities import check_identity
 from mdelib.provenance import find_home
 
-__all__ = ["Check", "Claim", "Evidence", "check_claim", "list_papers", "load_claims", "load_table"]
+__all__ = ["Check", "Claim", "Evidence", "Identity", "check_analytic", "check_claim", "list_papers", "load_claims",
+           "load_table"]
+
 
 class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,6 +48,19 @@ class Check(Strict):
     over: Literal["all rows", "some row"] = "all rows"
 
 
+class Identity(Strict):
+    """Two expressions that must be equal, in the language of sympy; see `mdelib.identities.check_identity`.
+
+    Attributes:
+        left, right: the expressions.
+        limit: the symbol that goes to infinity, if they may also be equal only there.
+    """
+
+    left: str
+    right: str
+    limit: str | None = None
+
+
 class Claim(Strict):
     """One claim of a paper.
 
@@ -53,6 +69,7 @@ class Claim(Strict):
             close to it. notebook: number of the notebook that tests it.
         evidence: the experiments that test it; several measures of one claim stand beside each other.
         check: for arithmetic claims, the rule over the paper's own table that must hold.
+        identity: for analytic claims, the equation that must hold.
         instead: what a reader should believe where the claim is contradicted.
     """
 
@@ -62,6 +79,7 @@ class Claim(Strict):
     notebook: str
     evidence: tuple[Evidence, ...] = ()
     check: Check | None = None
+    identity: Identity | None = None
     instead: str | None = None
 
 
@@ -123,3 +141,21 @@ def check_claim(claim: Claim, folder: Path | None = None) -> tuple[str, pd.DataF
                          f"{', '.join(table.columns)}: {error}") from None
     holds = fine.all() if claim.check.over == "all rows" else fine.any()
     return ("holds" if holds else "contradicted"), table[~fine]
+
+
+def check_analytic(claim: Claim) -> tuple[str, pd.DataFrame]:
+    """Whether the equation of an analytic claim holds.
+
+    Returns:
+        ``"holds"``, ``"holds only if"`` (in the limit that the claim names) or ``"contradicted"``, and the values of
+        both sides; see `mdelib.identities.check_identity`.
+
+    Raises:
+        ValueError: the claim has no equation, or one that cannot be read.
+    """
+    if claim.identity is None:
+        raise ValueError(f"claim {claim.id} has no equation to check: give it an identity, or judge it otherwise")
+    try:
+        return check_identity(claim.identity.left, claim.identity.right, limit=claim.identity.limit)
+    except ValueError as error:
+        raise ValueError(f"claim {claim.id}: {error}") from None

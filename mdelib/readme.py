@@ -61,10 +61,13 @@ def _verdicts() -> str:
         if claim.check:
             state = papers.check_claim(claim)[0]
             lines.append(f"| {name} | `{claim.check.rule}` | the paper's own table | – | {state} |")
+        if claim.identity:
+            state, limit = papers.check_analytic(claim)[0], claim.identity.limit
+            words = f"{state} {limit} → ∞" if state == "holds only if" else state
+            lines.append(f"| {name} | `{claim.identity.left} = {claim.identity.right}` | analytic | – | {words} |")
         for found in verdicts.judge(claim, results):
             lines.append(f"| {name} | `{found.measure}`: {found.first} − {found.second} | {found.difference:+.2g} "
-                         f"({found.interval[0]:+.2g} to {found.interval[1]:+.2g}) | {found.seeds} × {found.views} | "
-                         f"{found.verdict} |")
+                         f"({found.span}) | {found.count} | {found.verdict} |")
     return "\n".join(lines)
 
 

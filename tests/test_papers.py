@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
-from mdelib.papers import Claim, Evidence, check_claim, list_papers, load_claims, load_table
+from mdelib.papers import Claim, Evidence, check_analytic, check_claim, list_papers, load_claims, load_table
 from mdelib.store import Result
-from mdelib.verdicts import findings_table, judge, paired_interval, scoreboard, summary, verdict
+from mdelib.verdicts import findings_table, judge, paired_interval, scoreboard, seed_interval, summary, verdict
 
 
 def result(variant: str, seed: int, values, names=("a", "b", "c", "d"), **changes) -> Result:
@@ -63,7 +64,7 @@ def test_what_cannot_be_paired_is_refused(one, two, words):
 @pytest.mark.parametrize(("interval", "direction", "expected"), [
     ((0.1, 0.2), "greater", "agrees"), ((0.1, 0.2), "smaller", "disagrees"), ((-0.2, -0.1), "smaller", "agrees"),
     ((-0.2, -0.1), "greater", "disagrees"), ((-0.1, 0.1), "greater", "inconclusive"),
-    ((0.0, 0.1), "greater", "inconclusive"),
+    ((0.0, 0.1), "greater", "inconclusive"), ((float("nan"), float("nan")), "smaller", "inconclusive"),
 ])
 def test_verdicts(interval, direction, expected):
     assert verdict(interval, direction) == expected
@@ -81,6 +82,76 @@ def test_a_claim_is_judged_on_the_seeds_both_variants_have():
 def test_missing_values_travel_as_null():
     finding, = judge(CLAIM, [result("a", 0, [1, None, 3, 4]), result("b", 0, [2, 3, 4, 5])])
     assert finding.difference == -1.0
+
+
+@pytest.mark.parametrize("level", [0.9, 0.95])
+def test_the_seed_interval_is_that_of_the_paired_t_test(level):
+    random = np.random.default_rng(2)
+    one, two = random.normal(1, 0.3, 5), random.normal(0.5, 0.3, 5)
+    centre, interval = seed_interval(one, two, level=level)
+    oracle = stats.ttest_rel(one, two).confidence_interval(level)
+    assert centre == pytest.approx((one - two).mean()) and interval == pytest.approx((oracle.low, oracle.high))
+
+
+def test_the_seed_interval_of_two_seeds_by_hand():
+    centre, (low, high) = seed_interval([1.0, 3.0], [0.0, 0.0])
+    assert centre == 2 and (low, high) == pytest.approx((2 - 12.7062, 2 + 12.7062), abs=1e-4)  # t = 12.7062, error 1
+
+
+def test_equal_differences_leave_no_doubt_and_one_seed_leaves_nothing_else():
+    assert seed_interval([2.0, 3.0, 4.0], [1.0, 2.0, 3.0]) == (1, (1, 1))
+    centre, interval = seed_interval([2.0], [1.5])
+    assert centre == 0.5 and np.isnan(interval).all()
+
+
+@pytest.mark.parametrize(("one", "two", "level", "words"), [
+    ([1.0, 2.0], [1.0], 0.95, "shapes \\(2,\\) and \\(1,\\)"),
+    ([], [], 0.95, "one value for each"),
+    ([[1.0]], [[2.0]], 0.95, "one value for each"),
+    ([1.0, float("nan")], [1.0, 2.0], 0.95, "1 of 2 seeds"),
+    ([1.0, 2.0], [1.0, 2.0], 95, "level=95"),
+])
+def test_seeds_that_cannot_be_paired_are_refused(one, two, level, words):
+    with pytest.raises(ValueError, match=words):
+        seed_interval(one, two, level=level)
+
+
+RUNS = Claim(id="toy-5", place="Figure 1", states="a is more selective", notebook="04", evidence=(
+    Evidence(experiment="toy", measure="selectivity", compare=("a", "b"), direction="greater"),))
+
+
+def runs_with(measure: dict[str, list[float]]) -> list[Result]:
+    return [result(variant, seed, [1, 2, 3, 4], metrics={"rmse": 2.5, "selectivity": value})
+            for variant, values in measure.items() for seed, value in enumerate(values)]
+
+
+def test_a_measure_of_whole_runs_is_judged_over_seeds():
+    results = runs_with({"a": [0.5, 0.6, 0.55], "b": [0.3, 0.41, 0.36]})
+    finding, = judge(RUNS, results)
+    assert finding.difference == pytest.approx(0.58 / 3)
+    assert finding.interval == pytest.approx(seed_interval([0.5, 0.6, 0.55], [0.3, 0.41, 0.36])[1])
+    assert (finding.seeds, finding.views, finding.count, finding.verdict) == (3, 0, "3 seeds", "agrees")
+    row = findings_table([finding], results).iloc[0]
+    assert row["n"] == "3 seeds" and row["first"] == pytest.approx(0.55)
+
+
+def test_seeds_are_paired_by_number_and_not_by_order():
+    results = runs_with({"a": [0.1, 0.9], "b": [0.0, 0.8]})
+    finding, = judge(RUNS, results[:2] + results[:1:-1])
+    assert finding.difference == pytest.approx(0.1) and finding.interval == pytest.approx((0.1, 0.1))
+
+
+def test_one_run_of_each_gives_a_difference_and_no_verdict():
+    finding, = judge(RUNS, runs_with({"a": [0.9], "b": [0.1]}))
+    assert (finding.verdict, finding.count, finding.span) == ("inconclusive", "1 seed", "none from one seed")
+    assert finding.difference == pytest.approx(0.8)
+
+
+def test_runs_without_a_finite_value_do_not_count():
+    results = runs_with({"a": [0.9, float("nan"), 0.8], "b": [0.1, 0.2, 0.2]})
+    finding, = judge(RUNS, results)
+    assert finding.seeds == 2 and finding.difference == pytest.approx(0.7)
+    assert judge(RUNS, [result("a", 0, [1, 2, 3, 4]), result("b", 0, [1, 2, 3, 4])]) == []
 
 
 def test_no_results_no_finding():
@@ -158,12 +229,67 @@ def test_committed_claims_fit_their_experiments_and_tables(paper):
             assert set(evidence.compare) <= set(load_experiment(evidence.experiment).variants)
         if claim.check:
             assert check_claim(claim)[0] in ("holds", "contradicted")
+        if claim.identity:
+            assert check_analytic(claim)[0] in ("holds", "holds only if", "contradicted")
+        assert sum(map(bool, (claim.evidence, claim.check, claim.identity))) == 1
 
 
 def test_the_scoreboard_has_a_row_for_every_claim_also_untested():
     table = scoreboard([])
     claims = [claim for paper in list_papers() for claim in load_claims(paper)]
-    assert len(table) == len(claims) and set(table.verdict) <= {"not yet tested", "holds", "contradicted"}
+    assert len(table) == len(claims)
+    assert set(table.verdict) <= {"not yet tested", "holds", "holds only if", "contradicted"}
+
+
+def test_the_scoreboard_says_where_an_equation_fails():
+    table = scoreboard([]).set_index("claim")
+    row = next(row for name, row in table.iterrows() if name.startswith("you2021, Supplement, Eq 6"))
+    assert row["verdict"] == "holds only if" and row["measured"] == "expected_selectivity(N) = 1/3"
+    assert row["difference (95 % interval)"].startswith("N → ∞; off by +0.053 at N = 2")  # 2 ln 2 - 1 - 1/3 = 0.0530
+
+
+def analytic(left: str, right: str, limit: str | None = None) -> Claim:
+    return Claim(id="toy-4", place="", states="", notebook="03", identity={"left": left, "right": right,
+                                                                           "limit": limit})
+
+
+@pytest.mark.parametrize(("left", "right", "limit", "expected"), [
+    ("(x + y)**2", "x**2 + 2*x*y + y**2", None, "holds"),
+    ("Integral(x, (x, 0, b))", "b**2/2", None, "holds"),
+    ("Product(u, (d, 1, N))", "u**N", None, "holds"),
+    ("x**N", "x**N * (1 + 1e-6)", None, "contradicted"),
+    ("u**N", "2*u**N", None, "contradicted"),  # both tiny for many bins: the difference is judged by their size
+    ("1/N", "0", None, "contradicted"),
+    ("1/N**2 + 1/3", "1/3", "N", "holds only if"),
+    ("1/N + 1/3", "1/3", "N", "holds only if"),
+    ("1/3 + 1e-3 + 1/N**2", "1/3", "N", "contradicted"),
+    ("N", "0", "N", "contradicted"),
+    ("expected_selectivity(N)", "expected_selectivity(N)", "N", "holds"),
+    ("expected_selectivity(N)", "1/3", None, "contradicted"),
+    ("expected_selectivity(N)", "1/2", "N", "contradicted"),
+    ("expected_selectivity(2*N)", "1/3", "N", "holds only if"),
+])
+def test_equations_are_checked(left, right, limit, expected):
+    state, values = check_analytic(analytic(left, right, limit))
+    assert state == expected and list(values.columns) == ["N", "left", "right", "difference"]
+
+
+def test_both_sides_have_their_values():
+    _, values = check_analytic(analytic("N**2", "N", None))
+    assert values.iloc[0].tolist() == [2, 4, 2, 2]
+
+
+@pytest.mark.parametrize(("claim", "words"), [
+    (analytic("N +* 2", "1"), "toy-4: the expression 'N \\+\\* 2' cannot be read"),
+    (analytic("N + other", "1"), "names 'other'"),
+    (analytic("selectivity(N)", "1"), "names 'selectivity'"),
+    (analytic("sqrt(-N)", "1"), "has no value"),
+    (analytic("N", "1", "b"), "only 'N'"),
+    (CLAIM, "no equation to check"),
+])
+def test_equations_that_cannot_be_checked_are_named(claim, words):
+    with pytest.raises(ValueError, match=words):
+        check_analytic(claim)
 
 
 def test_a_table_of_findings_has_both_sides():

@@ -1,0 +1,89 @@
+"""Equations of papers, checked: by algebra where sympy can, else by numbers, and in a limit where one is named.
+
+Explained in notebooks/03_expected_selectivity.ipynb.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import pandas as pd
+import sympy
+
+from mdelib.selectivity.expectation import expected_selectivity
+
+__all__ = ["FUNCTIONS", "check_identity"]
+
+# what an expression may name beside sympy's own words: positive symbols, and functions of the library
+SYMBOLS = {"N": sympy.Symbol("N", integer=True, positive=True),
+           **{name: sympy.Symbol(name, positive=True) for name in ("b", "t", "u", "x", "y")},
+           "d": sympy.Symbol("d", integer=True, nonnegative=True)}
+FUNCTIONS: dict[str, Callable[[int], float]] = {"expected_selectivity": expected_selectivity}
+COUNTS = (2, 3, 10, 64, 256)  # values of N at which both sides are compared
+LIMIT = (10**3, 10**4, 10**5, 10**6)
+VALUES = {"b": 2.5, "t": 0.7, "u": 0.4, "x": 1.5, "y": 0.3}
+EQUAL = 1e-9  # relative; the library's functions are exact to 1e-11
+
+
+def check_identity(left: str, right: str, *, limit: str | None = None) -> tuple[str, pd.DataFrame]:
+    """Whether two expressions are equal for every N >= 2 and all positive values of the other symbols.
+
+    "holds" needs a proof by sympy, or nine equal digits at every N of `COUNTS`. "holds only if" is for expressions
+    that differ there, but whose difference falls at every step of `LIMIT`, by the last to less than 1e-5.
+
+    Args:
+        left, right: in the language of sympy, with the symbols N (a count), b, t, u, x, y (positive), d (an index),
+            and functions of N by the names in `FUNCTIONS`.
+        limit: ``"N"``, where equality in the limit of many is to be looked at as well.
+
+    Returns:
+        ``"holds"``, ``"holds only if"`` or ``"contradicted"``, and a table with the columns N, left, right, difference
+        for `COUNTS`.
+
+    Raises:
+        ValueError: an expression that cannot be read or has no value, or an unknown limit.
+
+    Explained in notebooks/03_expected_selectivity.ipynb.
+    """
+    if limit not in (None, "N"):
+        raise ValueError(f"limit is {limit!r}: only 'N' can go to infinity here")
+    sides = [_read(left), _read(right)]
+    rows = [(n, *(_value(side, n) for side in sides)) for n in COUNTS]
+    table = pd.DataFrame(rows, columns=["N", "left", "right"]).assign(difference=lambda t: t["left"] - t["right"])
+    size = table[["left", "right"]].abs().max(axis=1)
+    if _proved(*sides) or (table["difference"].abs() <= EQUAL * size).all():
+        return "holds", table
+    if limit:
+        gaps = [abs(_value(sides[0], n) - _value(sides[1], n)) for n in LIMIT]
+        if gaps[-1] < 1e-5 and all(a > b for a, b in pairwise(gaps)):
+            return "holds only if", table
+    return "contradicted", table
+
+
+def _read(text: str) -> sympy.Expr:
+    names = SYMBOLS | {name: sympy.Function(name) for name in FUNCTIONS}
+    try:
+        expression = sympy.sympify(text, locals=names)
+    except (sympy.SympifyError, TypeError, AttributeError) as error:
+        raise ValueError(f"the expression {text!r} cannot be read: {error}") from None
+    unknown = sorted({str(s) for s in expression.free_symbols} - set(SYMBOLS)
+                     | {str(f.func) for f in expression.atoms(sympy.core.function.AppliedUndef)} - set(FUNCTIONS))
+    if unknown:
+        raise ValueError(f"the expression {text!r} names {unknown[0]!r}: expected {', '.join(SYMBOLS)} and "
+                         f"{', '.join(FUNCTIONS)}")
+    return expression.doit()
+
+
+def _proved(left: sympy.Expr, right: sympy.Expr) -> bool:
+    return sympy.simplify(left - right) == 0
+
+
+def _value(expression: sympy.Expr, count: int) -> float:
+    at = expression.subs({SYMBOLS["N"]: count, **{SYMBOLS[name]: sympy.Float(v) for name, v in VALUES.items()}}).doit()
+    for name, function in FUNCTIONS.items():
+        at = at.replace(sympy.Function(name), lambda n, f=function: sympy.Float(f(int(n)), 17))
+    number = sympy.N(at)
+    if not number.is_real:
+        raise ValueError(f"{expression} has no value at N = {count}: it gave {number}")
+    return float(number)
