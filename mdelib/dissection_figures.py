@@ -126,7 +126,7 @@ def selectivity_curves(panels: Mapping[str, Mapping[str, tuple[Sequence[Tensor],
         panels: layer -> network -> (selectivities, shuffled selectivities), a (U,) tensor for each seed.
         expected: drawn as a dotted line, for example `expected_selectivity(K)`.
     """
-    figure, axes = new_figure(1, len(panels), height=3.1, squeeze=False, sharey=True)
+    figure, axes = new_figure(1, len(panels), height=3.5, squeeze=False, sharey=True)
     for axis, (layer, networks) in zip(axes[0], panels.items(), strict=True):
         for index, (title, (real, shuffled)) in enumerate(networks.items()):
             for seed, units in enumerate(real):
@@ -140,7 +140,7 @@ def selectivity_curves(panels: Mapping[str, Mapping[str, tuple[Sequence[Tensor],
             axis.axhline(expected, color="0.4", ls=":", lw=1.4, label="uniform law")
         axis.set(title=layer, xlabel="unit, sorted", ylim=(0, 1))
     axes[0, 0].set_ylabel("depth selectivity DS")
-    axes[0, -1].legend(loc="upper right", fontsize=9)
+    figure.legend(*axes[0, -1].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     return figure
 
 
@@ -153,7 +153,7 @@ def task_plot(panels: Mapping[str, Mapping[str, Sequence[Tensor]]], edges: Tenso
         panels: layer -> network -> (U, K) responses, one for each seed; no fewer units than bins.
         edges: (K+1,) metres.
     """
-    figure, axes = new_figure(1, len(panels), height=2.9, squeeze=False, sharey=True)
+    figure, axes = new_figure(1, len(panels), height=3.1, squeeze=False, sharey=True)
     for axis, (layer, networks) in zip(axes[0], panels.items(), strict=True):
         for index, (title, responses) in enumerate(networks.items()):
             for seed, response in enumerate(responses):
@@ -165,7 +165,7 @@ def task_plot(panels: Mapping[str, Mapping[str, Sequence[Tensor]]], edges: Tenso
     ticks = [tick for tick in axes[0, 0].get_xticks() if tick < len(edges) - 2]
     axes[0, 0].set_yticks(ticks, [f"{float(edges[round(tick + 0.5)]):.2g}" for tick in ticks])
     axes[0, 0].set_ylabel("centre of the response (m)")
-    axes[0, -1].legend(loc="upper left")
+    figure.legend(*axes[0, -1].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
     return figure
 
 

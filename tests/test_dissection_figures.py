@@ -67,7 +67,7 @@ def test_units_that_follow_their_task_rise_and_the_others_are_beside_them():
     assert first.get_ydata().tolist() == second.get_ydata().tolist() == [0, 1, 2, 3]
     assert first.get_xdata().tolist() == pytest.approx([0.1, 1.1, 2.1, 3.1])
     assert baseline.get_xdata().tolist() == pytest.approx([-0.1, 0.9, 1.9, 2.9])
-    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["baseline", "interpretable"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["baseline", "interpretable"]
 
 
 def test_more_units_than_bins_share_them():
@@ -131,7 +131,7 @@ def test_curves_fall_and_each_network_is_named_once():
                                                                pytest.approx([0.6, 0.3, 0.1])]
     assert [line.get_linestyle() for line in lines] == ["-", "-", "--", ":"]
     assert lines[2].get_ydata().tolist() == pytest.approx([0.5, 0.25, 0.15])  # the mean of both, sorted
-    words = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
     assert words == ["baseline", "baseline, shuffled depth", "uniform law"]
 
 
