@@ -362,14 +362,14 @@ lesson.table(tasks, "tasks", "Do units answer at the bin that they were assigned
 #
 # Figures 9 and 10 of the supplement: a view, the mask of the pixels whose *predicted* depth lies in the unit's range,
 # and the unit's map. If the unit does what its range says, the second and the third picture agree. We show the four
-# units of MFF that are most selective among those whose range is predicted at all, each on a view where it is
-# predicted most. Not more than two have the same range.
+# units of MFF that are most selective among those whose range is predicted on at least a twentieth of a view, each on
+# the view where it is predicted most. Not more than two have the same range.
 
 # %%
 interpretable = lesson.network("dissection", "hu_interpretable_strong")
 
 
-def selective_views(network, layer, response, edges, count=4, least=0.01):
+def selective_views(network, layer, response, edges, count=4, least=0.05):
     """The most selective units, at most two for a bin, each on the view with most predicted pixels in its bin."""
     maps, depth = features_of(network, [layer], views.image[:lesson.pick(smoke=4, lab=60)])
     share = torch.stack([((depth > near) & (depth <= far)).flatten(1).double().mean(1)
@@ -377,8 +377,8 @@ def selective_views(network, layer, response, edges, count=4, least=0.01):
     chosen, own, ds = [], unit_bins(response).tolist(), depth_selectivity(response)
     for k in sorted(range(len(own)), key=lambda k: (share[own[k]].max() < least, -ds[k])):
         place = sum(shown.own == own[k] for shown in chosen)  # how many have this bin already
-        if place < 2 and len(chosen) < count and (share[own[k]].max() >= least or not chosen):
-            v = int(share[own[k]].argsort(descending=True)[place])
+        v = int(share[own[k]].argsort(descending=True)[place]) if place < 2 else 0
+        if place < 2 and len(chosen) < count and (share[own[k], v] >= least or not chosen):
             chosen.append(UnitView(views.image[v], depth[v], maps[layer][v, k], edges, own[k], f"unit {k}"))
     return sorted(chosen, key=lambda shown: shown.own)
 
