@@ -34,8 +34,8 @@ def test_links_and_pictures_exist():
 def test_a_missing_place_is_named():
     with pytest.raises(ValueError, match="no place for 'notebooks'"):
         render_readme("# Nothing\n")
-    places = "".join(f"<!-- {name} -->\nold\n<!-- /{name} -->\n" for name in PARTS)
-    assert "old" not in render_readme(places)
+    places = "".join(f"<!-- {name} -->\nSTALE LINE\n<!-- /{name} -->\n" for name in PARTS)
+    assert "STALE LINE" not in render_readme(places)
 
 
 def test_costs_need_executed_notebooks(tmp_path: Path):
