@@ -472,37 +472,25 @@ else:
     lesson.say("On NYU: no pair of runs yet.")
 
 # %% [markdown]
-# A gain in selectivity means little if the control gains as much. So compare the gain with that of the control. The
-# control rises too: near things are low in the picture and far things are high, so a unit that answers to a narrow
-# range of depth also answers to a narrow band of the picture, whatever the view. *Beyond control* is what is left: the
-# gain minus the control's, seed by seed.
-
-# %%
-def beyond(run, kind):
-    """A run's mean selectivity on the test views, that of its control, or the difference of both."""
-    real, shuffled = run.metrics["selectivity_test"], run.metrics["shuffled_test"]
-    return {"units": real, "control": shuffled, "beyond control": real - shuffled}[kind]
-
+# A gain in selectivity means little if the control gains as much. So compare the gain with that of the control.
 
 # %%
 def gains(runs, place):
     rows = []
     for network, variant in ((name, variant) for name in LAYERS for variant in list(PAIR[name])[1:]):
-        old, new = ({r.seed: r for r in runs if r.variant == side} for side in (network, variant))
-        seeds = sorted(old.keys() & new.keys())
-        for kind in ("units", "control", "beyond control") if seeds else ():
-            pair = ([beyond(side[s], kind) for s in seeds] for side in (new, old))
-            gain, (low, high) = verdicts.seed_interval(*pair)
+        sides = [{r.seed: r for r in runs if r.variant == side} for side in (network, variant)]
+        seeds = sorted(sides[0].keys() & sides[1].keys())
+        for kind in ("selectivity", "shuffled") if seeds else ():
+            old, new = ([side[s].metrics[f"{kind}_test"] for s in seeds] for side in sides)
+            gain, (low, high) = verdicts.seed_interval(new, old)
             span = f"{low:+.3f} to {high:+.3f}" if len(seeds) > 1 else "none from one seed"
-            rows.append({"on": place, "network": TITLES[variant], "selectivity of": kind, "gain": gain,
+            rows.append({"on": place, "network": TITLES[variant], "measure": f"{kind}_test", "gain": gain,
                          "95 % interval": span, "seeds": len(seeds)})
     return rows
 
 
-# %%
-gained = pd.DataFrame(gains(results, lesson.info.title) + gains(study, "NYU, reference study"))
-lesson.table(gained, "gains", "Interpretable minus baseline, for the units, for their control, and beyond it.",
-             sources=[*results, *study])
+lesson.table(pd.DataFrame(gains(results, lesson.info.title) + gains(study, "NYU, reference study")), "gains",
+             "Interpretable minus baseline, for the units and for their control.", sources=[*results, *study])
 
 # %% [markdown]
 # ## Silence a unit
@@ -692,22 +680,14 @@ def in_words(found):
 lesson.say(f"Interpretable minus baseline, 95 % interval. On {lesson.info.title}:\n\n{in_words(findings)}")
 lesson.say(f"On NYU, in the reference study:\n\n{in_words(study_findings)}" if study_findings else
            "On NYU, in the reference study: no pair of runs yet.")
-
-# %%
-left = gained[(gained["selectivity of"] == "beyond control") & (gained["seeds"] > 1)]
-lesson.say("Beyond the control of shuffled depth: " + ("; ".join(
-    f"{row['network']} {row['gain']:+.3f} ({row['95 % interval']})" for _, row in left.iterrows()) or
-    "no pair with two seeds yet") + ".")
 for place, rows in silent.groupby("on", sort=False):
     sure = "" if rows["low"].isna().all() else f", with an interval above zero in {(rows['low'] > 0).sum()}"
     lesson.say(f"{place}: a silent unit hurts its own depth range more than the rest, on average, in "
                f"{(rows['advantage'] > 0).sum()} of {len(rows)} layers{sure}.")
 
 # %% [markdown]
-# A single seed gives no verdict, whatever the pictures look like. Two cautions for the others. The claim is about DS.
-# How much of a rise is depth, and how much is the place in the picture, the difference beyond the control has to say,
-# and with few seeds its interval is wide. And selectivity is not usefulness: what a silent unit does to the depth map
-# stands in the table above, not in DS.
+# A single seed gives no verdict, whatever the pictures look like. And selectivity is not usefulness: what a silent
+# unit does to the depth map stands in the table above, not in DS.
 #
 # ## Exercises
 #
