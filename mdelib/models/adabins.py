@@ -18,11 +18,10 @@ import torch.nn.functional as F
 from timm.models.efficientnet import EfficientNet, decode_arch_def, round_channels
 from torch import Tensor, nn
 
-from mdelib.layers import pad_to_multiple
-from mdelib.models.base import DepthNetwork, check_image
+from mdelib.models.adaptive_bins import AdaptiveBinsNetwork, check_bins
 from mdelib.models.mini_vit import MiniViT
 
-__all__ = ["AdaBins", "AdaBinsDecoder", "EfficientNetEncoder", "adabins", "bin_edges", "expected_centre"]
+__all__ = ["AdaBins", "AdaBinsDecoder", "EfficientNetEncoder", "adabins"]
 
 ENCODER = "tf_efficientnet_b5.ap_in1k"
 # Stages of EfficientNet-B0 (Tan and Le 2019, Table 1) as timm writes them; B5 has 1.6 times its channels.
@@ -32,38 +31,6 @@ STAGES = (("ds_r1_k3_s1_e1_c16_se0.25",), ("ir_r2_k3_s2_e6_c24_se0.25",), ("ir_r
 LAB_WIDTH, LAB_FEATURES = 0.4, 256
 PAPER = {"channels": 128, "queries": 128, "patch": 16, "depth": 4, "heads": 4, "hidden": 1024, "regressor": 256}
 LAB = {"channels": 32, "queries": 32, "patch": 4, "depth": 4, "heads": 4, "hidden": 128, "regressor": 64}
-
-
-def bin_edges(widths: Tensor, min_depth: float, max_depth: float) -> Tensor:
-    """Edges of depth bins: e_0 = d_min, e_i = d_min + (d_max - d_min) Σ_{j≤i} b_j (AdaBins Eq 2).
-
-    Args:
-        widths: (B, K), positive, each row summing to 1.
-        min_depth, max_depth: metres.
-
-    Returns:
-        (B, K + 1) metres, ascending.
-
-    Explained in notebooks/06_gradient_refinement.ipynb.
-    """
-    return F.pad(min_depth + (max_depth - min_depth) * widths.cumsum(1), (1, 0), value=min_depth)
-
-
-def expected_centre(probability: Tensor, edges: Tensor) -> Tensor:
-    """Depth as the mean of the bins' centres, d = Σ_k c_k p_k with c_k = (e_{k-1} + e_k) / 2 (AdaBins Eq 2-3).
-
-    Args:
-        probability: (B, K, h, w), summing to 1 over the bins.
-        edges: (B, K + 1) metres.
-
-    Returns:
-        (B, 1, h, w) metres.
-
-    Explained in notebooks/06_gradient_refinement.ipynb.
-    """
-    centres = (edges[:, :-1] + edges[:, 1:]) / 2
-    with torch.autocast(probability.device.type, enabled=False):  # bfloat16 would round depth to centimetres
-        return torch.einsum("bkhw,bk->bhw", probability, centres)[:, None]
 
 
 class EfficientNetEncoder(nn.Module):
@@ -134,12 +101,12 @@ class AdaBinsDecoder(nn.Module):
         return self.conv3(self.up4(self.up3(x, f2), f1))
 
 
-class AdaBins(DepthNetwork):
+class AdaBins(AdaptiveBinsNetwork):
     """`encoder`, `decoder`, `mvit` and the 1x1 `head` that turns range-attention maps into bin scores.
 
-    `decode` answers in metres: the mean of the bins' centres, always inside (min_depth, max_depth). The attention of
-    mini-ViT's layer j is the input of ``mvit.layers.<j>.attn.attn_drop``, (B, heads, T, T) after softmax, once
-    ``mvit.layers.<j>.attn.fused_attn`` is False; its tokens are patches of the decoded map at half resolution.
+    The attention of mini-ViT's layer j is the input of ``mvit.layers.<j>.attn.attn_drop``, (B, heads, T, T) after
+    softmax, once ``mvit.layers.<j>.attn.fused_attn`` is False; its tokens are patches of the decoded map at half
+    resolution.
 
     Args:
         encoder: gives five features from 1/2 to 1/32 as a list, and has their `channels`.
@@ -151,33 +118,20 @@ class AdaBins(DepthNetwork):
 
     def __init__(self, encoder: nn.Module, *, bins: int, min_depth: float, max_depth: float, frame: int,
                  vit: dict[str, float]):
-        super().__init__(output="linear", max_depth=max_depth, multiple=32)
+        super().__init__(min_depth=min_depth, max_depth=max_depth)
         self.encoder = encoder
         self.decoder = AdaBinsDecoder(encoder.channels, vit["channels"], frame)
         self.mvit = MiniViT(bins=bins, **vit)
         self.head = nn.Conv2d(vit["queries"], bins, 1)
-        self.min_depth = float(min_depth)
 
     def encode(self, x: Tensor) -> tuple[Tensor, ...]:
         """Five features (B, C, H/2 .. H/32, W/2 .. W/32), finest first; H and W are multiples of 32."""
         return tuple(self.encoder(x))
 
-    def decode_bins(self, features: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """Edges (B, K + 1) in metres and probabilities (B, K, H/2, W/2) of the bins, float32 or finer."""
+    def score_bins(self, features: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Widths (B, K) and scores (B, K, H/2, W/2) of the bins."""
         widths, maps = self.mvit(self.decoder(features))
-        scores = self.head(maps)
-        scores = scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores
-        return bin_edges(widths, self.min_depth, self.max_depth), scores.softmax(1)
-
-    def decode(self, features: tuple[Tensor, ...]) -> Tensor:
-        """(B, 1, H/2, W/2) metres."""
-        edges, probability = self.decode_bins(features)
-        return expected_centre(probability, edges)
-
-    def bin_edges(self, image: Tensor) -> Tensor:
-        """The bins that the network chose for images: (B, 3, H, W) in [0, 1] -> (B, K + 1) edges in metres."""
-        check_image(image)
-        return self.decode_bins(self.encode(self.normalize(pad_to_multiple(image, self.multiple))))[0]
+        return widths, self.head(maps)
 
 
 def adabins(scale: str = "lab", *, bins: int = 256, min_depth: float = 1e-3, max_depth: float = 10.0,
@@ -200,11 +154,7 @@ def adabins(scale: str = "lab", *, bins: int = 256, min_depth: float = 1e-3, max
     Explained in notebooks/06_gradient_refinement.ipynb.
     """
     lab = scale == "lab"
-    if bins < 1:
-        raise ValueError(f"bins={bins} divide nothing: choose 1 or more")
-    if not 0 < min_depth < max_depth:
-        raise ValueError(f"min_depth={min_depth} and max_depth={max_depth} are no range of depths: choose "
-                         "0 < min_depth < max_depth, in metres")
+    check_bins(bins, min_depth, max_depth)
     if pretrained and lab:
         raise ValueError("there are no pretrained weights for the narrowed encoder: set scale='paper' or "
                          "pretrained=False")

@@ -24,9 +24,7 @@ from segmentation_models_pytorch.encoders import get_encoder
 from segmentation_models_pytorch.encoders.mix_transformer import LayerNorm, MixVisionTransformer
 from torch import Tensor, nn
 
-from mdelib.layers import pad_to_multiple
-from mdelib.models.adabins import bin_edges, expected_centre
-from mdelib.models.base import DepthNetwork, check_image
+from mdelib.models.adaptive_bins import AdaptiveBinsNetwork, check_bins
 from mdelib.models.mini_vit import EncoderLayer, bin_widths
 
 __all__ = ["DepthFormer", "DepthFormerDecoder", "TransBins", "UpStep", "depthformer"]
@@ -131,11 +129,10 @@ class TransBins(nn.Module):
         return bin_widths(self.regress(self.layers(self.tokens(x))[:, 0]))
 
 
-class DepthFormer(DepthNetwork):
+class DepthFormer(AdaptiveBinsNetwork):
     """MiT `encoder`, `decoder`, `transbins` and the 1x1 `head` that scores the bins at every pixel.
 
-    `decode` answers in metres: Σ_k c_k p_k with the bins' centres c and the softmax p of the scores, always inside
-    (min_depth, max_depth). The attention of block j of the encoder's stage i is the input of
+    The attention of block j of the encoder's stage i is the input of
     ``encoder.block<i>.<j>.attn.attn_drop``, (B, heads, T, T / r²) after softmax, with r the spatial reduction 8, 4, 2,
     1 of the stage's keys. That of layer j of Transbins is the input of ``transbins.layers.<j>.attn.attn_drop``,
     (B, heads, T, T), once ``transbins.layers.<j>.attn.fused_attn`` is False.
@@ -149,35 +146,22 @@ class DepthFormer(DepthNetwork):
 
     def __init__(self, channels: tuple[int, ...], depths: tuple[int, ...], *, drop_path: float, min_depth: float,
                  max_depth: float, transbins: dict[str, float]):
-        super().__init__(output="linear", max_depth=max_depth, multiple=32)
+        super().__init__(min_depth=min_depth, max_depth=max_depth)
         self.encoder = MixVisionTransformer(
             embed_dims=list(channels), depths=list(depths), num_heads=[1, 2, 5, 8], mlp_ratios=[4, 4, 4, 4],
             sr_ratios=[8, 4, 2, 1], qkv_bias=True, norm_layer=partial(LayerNorm, eps=1e-6), drop_path_rate=drop_path)
         self.decoder = DepthFormerDecoder(channels)
         self.transbins = TransBins(channels[1], **transbins)
         self.head = nn.Conv2d(channels[1], transbins["bins"], 1)
-        self.min_depth = float(min_depth)
 
     def encode(self, x: Tensor) -> tuple[Tensor, ...]:
         """Four features (B, C, H/4 .. H/32, W/4 .. W/32), finest first; H and W are multiples of 32."""
         return tuple(self.encoder(x))
 
-    def decode_bins(self, features: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """Edges (B, K + 1) in metres and probabilities (B, K, H/2, W/2) of the bins, float32 or finer."""
+    def score_bins(self, features: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Widths (B, K) and scores (B, K, H/2, W/2) of the bins."""
         x = self.decoder(features)
-        scores = self.head(x)
-        scores = scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores
-        return bin_edges(self.transbins(x), self.min_depth, self.max_depth), scores.softmax(1)
-
-    def decode(self, features: tuple[Tensor, ...]) -> Tensor:
-        """(B, 1, H/2, W/2) metres."""
-        edges, probability = self.decode_bins(features)
-        return expected_centre(probability, edges)
-
-    def bin_edges(self, image: Tensor) -> Tensor:
-        """The bins that the network chose for images: (B, 3, H, W) in [0, 1] -> (B, K + 1) edges in metres."""
-        check_image(image)
-        return self.decode_bins(self.encode(self.normalize(pad_to_multiple(image, self.multiple))))[0]
+        return self.transbins(x), self.head(x)
 
 
 def depthformer(scale: str = "lab", *, bins: int | None = None, min_depth: float = 1e-3, max_depth: float = 10.0,
@@ -201,11 +185,6 @@ def depthformer(scale: str = "lab", *, bins: int | None = None, min_depth: float
     Explained in notebooks/06_gradient_refinement.ipynb.
     """
     lab = scale == "lab"
-    if bins is not None and bins < 1:
-        raise ValueError(f"bins={bins} divide nothing: choose 1 or more")
-    if not 0 < min_depth < max_depth:
-        raise ValueError(f"min_depth={min_depth} and max_depth={max_depth} are no range of depths: choose "
-                         "0 < min_depth < max_depth, in metres")
     if pretrained and lab:
         raise ValueError("there are no pretrained weights for the narrowed encoder: set scale='paper' or "
                          "pretrained=False")
@@ -213,6 +192,7 @@ def depthformer(scale: str = "lab", *, bins: int | None = None, min_depth: float
     options = {**(LAB_BINS if lab else PAPER_BINS), "dropout": rate if dropout is None else dropout}
     if bins is not None:
         options["bins"] = bins
+    check_bins(options["bins"], min_depth, max_depth)
     network = DepthFormer(**(LAB if lab else PAPER), drop_path=rate if drop_path is None else drop_path,
                           min_depth=min_depth, max_depth=max_depth, transbins=options)
     if pretrained:
