@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -12,7 +13,7 @@ from mdelib import models
 from mdelib.models import count_parameters, create_model, list_models, wrap
 from mdelib.models.base import DepthNetwork
 from mdelib.models.segformer import VARIANTS, segformer
-from mdelib.models.unet import random_colours
+from mdelib.models.unet import DepthwiseConv2d, random_colours
 from mdelib.weights import save_weights
 
 SMALL = ("hu_resnet50", "segformer", "bts", "meter_xxs", "unet_mobilenetv3")
@@ -327,3 +328,27 @@ def test_random_colours_keep_what_they_should() -> None:
     for wrong in ((0.6, 0, 0), (0, 1.0, 0), (0, 0, 2)):
         with pytest.raises(ValueError, match="hue from 0 to 0.5"):
             random_colours(*wrong)
+
+
+def test_depthwise_layers_keep_float32_and_change_no_number(generator) -> None:
+    plain = timm.create_model("mobilenetv3_large_100", features_only=True, out_indices=(0, 1)).eval()
+    x = torch.rand(2, 3, 32, 48, generator=generator)
+    with torch.no_grad():
+        before = plain(x)
+        names = list(plain.state_dict())
+        depthwise = sum(isinstance(m, torch.nn.Conv2d) and m.groups > 1 for m in plain.modules())
+        after = DepthwiseConv2d.everywhere(plain)(x)
+    assert sum(isinstance(m, DepthwiseConv2d) for m in plain.modules()) == depthwise > 3
+    assert list(plain.state_dict()) == names
+    for one, other in zip(before, after, strict=True):
+        torch.testing.assert_close(other, one, rtol=0, atol=0)
+
+
+def test_depthwise_layers_in_half_precision(generator) -> None:
+    layer = DepthwiseConv2d(4, 4, 3, 2, 1, groups=4)
+    x = torch.rand(2, 4, 8, 10, generator=generator)
+    exact = layer(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(layer(x), exact, rtol=0, atol=0)
+        assert layer(x.bfloat16()).dtype == torch.float32
+    assert layer.double()(x).dtype == torch.float64

@@ -14,9 +14,35 @@ from torch import Tensor, nn
 from mdelib.layers import conv_bn_relu, init_depth_head, resize
 from mdelib.models.base import DepthNetwork
 
-__all__ = ["JoinUp", "UNet", "random_colours", "unet_mobilenetv3"]
+__all__ = ["DepthwiseConv2d", "JoinUp", "UNet", "random_colours", "unet_mobilenetv3"]
 
 WIDTHS = (48, 32)
+
+
+class DepthwiseConv2d(nn.Conv2d):
+    """A depthwise convolution that computes in float32 under autocast, too.
+
+    On a CPU, PyTorch 2.14 takes three times as long for the gradient in bfloat16 as in float32: with it, a training
+    step of the U-Net took 0.20 s of CPU, without 0.14 s.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H', W') float32 or finer."""
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.to(torch.promote_types(x.dtype, self.weight.dtype)))
+
+    @classmethod
+    def everywhere(cls, network: nn.Module) -> nn.Module:
+        """Put this layer, with the same weights, in the place of each depthwise convolution of a network."""
+        for name, layer in network.named_children():
+            if type(layer) is nn.Conv2d and 1 < layer.groups == layer.in_channels:
+                own = cls(layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding,
+                          layer.dilation, layer.groups, layer.bias is not None, layer.padding_mode)
+                own.weight, own.bias = layer.weight, layer.bias
+                setattr(network, name, own)
+            else:
+                cls.everywhere(layer)
+        return network
 
 
 class JoinUp(nn.Module):
@@ -117,4 +143,5 @@ def unet_mobilenetv3(scale: str = "lab", *, widths: tuple[int, ...] = WIDTHS, pr
     encoder = timm.create_model("mobilenetv3_large_100", pretrained=pretrained, features_only=True,
                                 out_indices=(0, 1, 2, 3))
     encoder.blocks = encoder.blocks[:5]  # timm keeps and runs the blocks after the last feature that was asked for
+    encoder = DepthwiseConv2d.everywhere(encoder)
     return UNet(encoder, tuple(widths), recolour=recolour, output=output, max_depth=max_depth)
