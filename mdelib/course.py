@@ -28,6 +28,7 @@ from mdelib.experiments import SCALES, check_name
 from mdelib.figures import STYLE, style
 from mdelib.models.base import DepthNetwork
 from mdelib.provenance import digest, stamp
+from mdelib.sparse import MaskNetwork
 from mdelib.store import Result, atomic_write, runs_root
 from mdelib.train import pick_device
 
@@ -119,6 +120,10 @@ class Lesson:
         """The trained network of one run, in evaluation mode on this lesson's device."""
         return runs.network(experiment, variant, self.data, self.scale, self.seed if seed is None else seed,
                             device=self.device)
+
+    def masks(self, experiment: str, variant: str) -> tuple[MaskNetwork, list[DepthNetwork]]:
+        """The trained mask network of one run, and the depth networks that see its masks, in evaluation mode."""
+        return runs.mask_network(experiment, variant, self.data, self.scale, self.seed, device=self.device)
 
     def say(self, text: str) -> None:
         """Show Markdown; for sentences with numbers in them, which are never typed."""

@@ -20,7 +20,7 @@ from torch import Tensor
 
 __all__ = ["COLOURS", "DEPTH_MAP", "SIGNED_MAP", "WIDTH", "colour_of", "depth_statistics",
            "draw_camera_from_above", "image_grid", "image_rows", "interval_plot", "new_figure",
-           "region_colours", "show_depth", "show_image", "show_labels", "show_normals", "show_signed",
+           "region_colours", "show_depth", "show_image", "show_labels", "show_normals", "show_share", "show_signed",
            "style"]
 
 WIDTH = 9.0  # inches: the text width of a notebook page
@@ -113,6 +113,13 @@ def show_signed(axes: Axes, values: Tensor | np.ndarray, title: str | None = Non
     return artist
 
 
+def show_share(axes: Axes, values: Tensor | np.ndarray, title: str | None = None) -> Any:
+    """Draw shares (1, H, W) or (H, W) in grey, for example a mask: 0 is black, 1 is white."""
+    artist = axes.imshow(_plain(values).astype(float), cmap="gray", vmin=0, vmax=1)
+    _bare(axes, title)
+    return artist
+
+
 def show_normals(axes: Axes, normals: Tensor | np.ndarray, title: str | None = None) -> Any:
     """Draw surface normals (3, H, W), x right, y down, z forward; pixels without one (zero) are grey.
 
@@ -194,7 +201,7 @@ def image_rows(rows: Sequence[Mapping[str, Tensor]], *, depth_limits: tuple[floa
 
     Args:
         rows: one mapping a row, title -> map. Three channels are drawn as an image; titles that begin with
-            "error" as a signed map in metres; everything else as depth in metres.
+            "error" as a signed map in metres, with "mask" or "gradient" as shares; all others as depth in metres.
         depth_limits: metres; by default the 1st and 99th percentile of each row's first depth map.
         error_limit: metres; by default a quarter of the row's depth range.
         masks: one mask (1, H, W) a row, applied to errors and to maps whose title begins with "ground truth".
@@ -206,13 +213,16 @@ def image_rows(rows: Sequence[Mapping[str, Tensor]], *, depth_limits: tuple[floa
                               height=height or (WIDTH - 1) / columns * shape[0] / shape[1] + 0.25)
     for index, row in enumerate(rows):
         mask = masks[index] if masks else None
-        depths = [v for k, v in row.items() if len(_plain(v).shape) == 2 and not k.lower().startswith("error")]
+        depths = [v for k, v in row.items()
+                  if len(_plain(v).shape) == 2 and not k.lower().startswith(("error", "mask", "gradient"))]
         limits = depth_limits or tuple(np.percentile(_plain(depths[0]), [1, 99])) if depths else (0.0, 1.0)
         span = error_limit or 0.25 * (limits[1] - limits[0])
         for axis, (title, values) in zip(axes[index], row.items(), strict=True):
             label = title if index == 0 else None
             if len(_plain(values).shape) == 3:
                 show_image(axis, values, label)
+            elif title.lower().startswith(("mask", "gradient")):
+                show_share(axis, values, label)
             elif title.lower().startswith("error"):
                 signed = show_signed(axis, values, label, limit=span, mask=mask)
             else:

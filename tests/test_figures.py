@@ -75,3 +75,11 @@ def test_the_rows_of_a_figure_share_the_limits_that_are_given() -> None:
     limits = [drawn.get_clim() for drawn in maps if drawn.get_array().ndim == 2]
     assert limits == [(0, 5), (-1, 1), (0, 5), (-1, 1)]
     assert {axes.get_ylabel() for axes in figure.axes} >= {"depth (m)", "error (m)"}
+
+
+def test_shares_are_drawn_from_black_to_white_and_get_no_depth_scale():
+    _, axes = figures.new_figure()
+    drawn = figures.show_share(axes, torch.tensor([[[True, False], [False, True]]]))
+    assert drawn.get_clim() == (0, 1) and np.asarray(drawn.get_array()).tolist() == [[1.0, 0.0], [0.0, 1.0]]
+    figure = figures.image_rows([{"mask": torch.rand(1, 4, 6), "gradient": torch.rand(1, 4, 6)}])
+    assert len(figure.axes) == 2

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from mdelib.exercises import metrics, networks, refinement, selectivity, transport
+from mdelib.exercises import metrics, networks, refinement, selectivity, sparse, transport
 
 __all__ = ["check"]
 
 check = SimpleNamespace(**metrics.EXERCISES, **networks.EXERCISES, **selectivity.EXERCISES, **refinement.EXERCISES,
-                        **transport.EXERCISES)
+                        **sparse.EXERCISES, **transport.EXERCISES)
