@@ -2,21 +2,20 @@
 
     python benchmarks/response_table.py [--units 64] [--bins 64] [--features 57 76] [--depth 228 304] [--json]
 
-CPU seconds (all threads together) for one image, best of several runs; the tables agree to the printed difference.
-The measured sizes are those of Hu et al.'s network on NYU at half of its published feature resolution.
+CPU seconds (all threads together) for one image, best of several runs in turns; the tables agree to the printed
+difference. The measured sizes are those of Hu et al.'s network on NYU at half of its published feature resolution.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mdelib.complexity import time_in_turns
 from mdelib.selectivity import ResponseMeter, depth_bin_edges
 
 
@@ -55,14 +54,8 @@ def adjoint(features: Tensor, depth: Tensor, edges: Tensor) -> Tensor:
     return ResponseMeter(edges).update(features, depth).compute(empty="nan")
 
 
-def best_of(function: Callable[[], Tensor], repeats: int) -> tuple[float, Tensor]:
-    """The least CPU seconds of `repeats` runs, and the table."""
-    best = float("inf")
-    for _ in range(repeats):
-        started = time.process_time()
-        table = function()
-        best = min(best, time.process_time() - started)
-    return best, table
+WAYS = {"plain loop": plain_loop, "masks made once": masks_once, "upsample, one product": upsampled_product,
+        "mdelib (adjoint)": adjoint}
 
 
 def example(units: int, features: tuple[int, int], depth: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -79,12 +72,11 @@ def measure(units: int = 64, bins: int = 64, features: tuple[int, int] = (57, 76
     """One row a way: CPU seconds, times slower than the library, largest difference from the plain loop."""
     maps, truth = example(units, features, depth)
     edges = depth_bin_edges(bins, 0.75, 10.0)
-    ways = [("plain loop", plain_loop, 1), ("masks made once", masks_once, repeats),
-            ("upsample, one product", upsampled_product, repeats), ("mdelib (adjoint)", adjoint, 5 * repeats)]
-    found = [(name, *best_of(lambda way=way: way(maps, truth, edges), count)) for name, way, count in ways]
-    fastest, reference = found[-1][1], found[0][2]
-    return [{"way": name, "cpu_s": seconds, "times": seconds / fastest,
-             "difference": float((table - reference).abs().nan_to_num().max())} for name, seconds, table in found]
+    tables = {name: way(maps, truth, edges) for name, way in WAYS.items()}
+    calls = {name: (lambda way=way: way(maps, truth, edges)) for name, way in WAYS.items()}
+    seconds = {name: min(times) for name, times in time_in_turns(calls, rounds=repeats, warm_up=0).items()}
+    return [{"way": name, "cpu_s": seconds[name], "times": seconds[name] / seconds["mdelib (adjoint)"],
+             "difference": float((tables[name] - tables["plain loop"]).abs().nan_to_num().max())} for name in WAYS]
 
 
 def main() -> None:

@@ -2,14 +2,13 @@
 
     python benchmarks/transport_loss.py [--batch 8] [--size 192 256] [--grid 24 32] [--repeats 3] [--json]
 
-CPU seconds (all threads together), best of several runs. Depth maps are smooth and random, float32.
+CPU seconds (all threads together), best of several runs in turns. Depth maps are smooth and random, float32.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -18,17 +17,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mdelib.complexity import time_in_turns
 from mdelib.transport import depth_mass, image_transport, pool_area, transport_loss
 
 
-def best_of(function: Callable[[], object], repeats: int) -> float:
-    """The least CPU seconds of `repeats` runs."""
-    best = float("inf")
-    for _ in range(repeats):
-        started = time.process_time()
-        function()
-        best = min(best, time.process_time() - started)
-    return best
+def best_times(pot: Callable[[], object], own: Callable[[], object], repeats: int) -> dict[str, float]:
+    """The least CPU seconds of POT and of the library, and how many times as long POT takes."""
+    seconds = time_in_turns({"pot": pot, "mdelib": own}, rounds=repeats)
+    pot_s, own_s = (min(seconds[name]) for name in ("pot", "mdelib"))
+    return {"pot_s": pot_s, "mdelib_s": own_s, "times": pot_s / own_s}
 
 
 def example(batch: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -62,10 +59,9 @@ def line_rows(batch: int, size: tuple[int, int], repeats: int) -> list[dict[str,
                 if gradient:
                     value.backward()
 
-            pot = best_of(lambda run=run, theirs=theirs, x=x: run(theirs, x), repeats)
-            own = best_of(lambda run=run, ours=ours: run(ours, pred), 2 * repeats)
-            rows.append({"what": f"depth, mass {mass}{', with gradient' if gradient else ''}", "pot_s": pot,
-                         "mdelib_s": own, "times": pot / own,
+            times = best_times(lambda run=run, theirs=theirs, x=x: run(theirs, x),
+                               lambda run=run, ours=ours: run(ours, pred), repeats)
+            rows.append({"what": f"depth, mass {mass}{', with gradient' if gradient else ''}", **times,
                          "difference": abs(float(ours(pred)) / float(theirs(x.double(), y.double())) - 1)})
     return rows
 
@@ -78,9 +74,8 @@ def grid_row(grid: tuple[int, int], repeats: int) -> dict[str, float | str]:
     valid = torch.ones_like(pred[0], dtype=torch.bool)
     a, b = (pool_area(depth_mass(depth[0], valid), grid).flatten().numpy() for depth in (pred, target))
     value = float(image_transport(pred, target, grid=grid, unit="pixel"))
-    pot = best_of(lambda: ot.emd2(a, b, cost), repeats)
-    own = best_of(lambda: image_transport(pred, target, grid=grid), repeats)
-    return {"what": f"space, grid {grid[0]}x{grid[1]}, one image", "pot_s": pot, "mdelib_s": own, "times": pot / own,
+    times = best_times(lambda: ot.emd2(a, b, cost), lambda: image_transport(pred, target, grid=grid), repeats)
+    return {"what": f"space, grid {grid[0]}x{grid[1]}, one image", **times,
             "difference": abs(value / float(ot.emd2(a, b, cost)) - 1)}
 
 

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from mdelib.data.cache import cached_tensors
 from mdelib.dgr import add_dgr
 from mdelib.dissection import dissection_measures
 from mdelib.edges import edge_scores, region_errors
-from mdelib.experiments import Run, RunSettings, Selectivity, Sparse, check_name, load_experiment
+from mdelib.experiments import Run, Selectivity, check_name, load_experiment
 from mdelib.losses import LOSSES
 from mdelib.models.base import DepthNetwork
 from mdelib.protocols import PROTOCOLS
@@ -113,8 +114,8 @@ def run_key(run: Run) -> str:
         "protocol": repr(PROTOCOLS[chosen.protocol]),
         "weights": models.weights_digest(chosen.weights) if chosen.weights else None,
         "code": _code(chosen.network, chosen.loss, chosen.train is not None, chosen.measures,
-                      _weight(chosen) > 0, chosen.network_options.get("dgr") is not None, run.data,
-                      chosen.sparse is not None),
+                      bool(chosen.selectivity and chosen.selectivity.weight),
+                      chosen.network_options.get("dgr") is not None, run.data, chosen.sparse is not None),
         **({"needed": [run_key(one) for one in needed(run)]} if chosen.sparse else {})})
 
 
@@ -128,50 +129,48 @@ def current(run: Run) -> Result | None:
     return found if complete and found.key == run_key(run) else None
 
 
+@dataclass(frozen=True)
+class Task:
+    """What a run trains: a depth network, or a mask network for a fixed one. Built by `_depth_task`, `_mask_task`."""
+
+    model: nn.Module  # on the device
+    kept: nn.Module  # the part of it whose weights are stored
+    loss: AbstractContextManager[Loss]  # gives what training minimises
+    # of the test data: the views' names, (N,) values per measure, further numbers of all views together
+    measure: Callable[[DepthData], tuple[Sequence[str], dict[str, torch.Tensor], dict[str, float]]]
+
+
 def execute(run: Run, *, device: str | torch.device = "cpu", progress: Progress | None = None) -> Result:
     """The result of a run: loaded when it is there, otherwise made, which can take long.
 
     A run that was killed goes on from its last epoch. `progress` is called after each epoch.
     """
-    found = current(run)
-    if found is not None:
+    if (found := current(run)) is not None:
         return found
     key, chosen, folder = run_key(run), run.settings, folder_of(run)
     folder.mkdir(parents=True, exist_ok=True)
-    fixed = _fixed(run, device) if chosen.sparse else []  # trains them first where they are missing
+    for one in needed(run):  # trained first where they are missing, and not on this run's clock
+        execute(one, device=device)
     started = time.perf_counter()
-    torch.manual_seed(run.seed)
-    model = MaskTraining(_mask_network(chosen.sparse), fixed[0], chosen.sparse.lam) if chosen.sparse else _network(run)
-    model = model.to(device)
-    history: list[dict[str, float]] = []
-    elsewhere = 0.0  # seconds of training before this process took over
-    checkpoint = folder / f"checkpoint-{key}.pt"
+    task = (_mask_task if chosen.sparse else _depth_task)(run, device)
+    history, tables = [], {}
+    elsewhere, cpu = 0.0, None  # seconds: of training before this process took over; of the CPU, if all were here
     if chosen.train is not None:
         views = _tensors(run, chosen.train_split)
-        loss = LOSSES[chosen.loss]
-
-        def weighted(pred: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-            return loss(pred, target, mask, **chosen.loss_options)
-
-        begun = time.perf_counter()
-        with _training_loss(weighted, model, chosen) as whole:
-            history = fit(model, views, whole, chosen.train, seed=run.seed, device=device, checkpoint=checkpoint,
+        checkpoint = folder / f"checkpoint-{key}.pt"
+        resumed, begun, busy = checkpoint.is_file(), time.perf_counter(), time.process_time()
+        with task.loss as loss:
+            history = fit(task.model, views, loss, chosen.train, seed=run.seed, device=device, checkpoint=checkpoint,
                           progress=progress)
         elsewhere = max(0.0, sum(epoch["seconds"] for epoch in history) - (time.perf_counter() - begun))
+        cpu = None if resumed else round(time.process_time() - busy, 2)
     test = _data(run, chosen.test_split)
-    further, tables = {}, {}
-    if chosen.sparse:
-        names, per_image, further = sparse_scores(
-            model.eval().generator, fixed[0], test, chosen.protocol, size=chosen.size, shares=chosen.sparse.shares,
-            other=fixed[1] if len(fixed) > 1 else None, controls=chosen.sparse.controls, device=device)
-    else:
-        extra = partial(_edge_measures, size=chosen.size) if "edges" in chosen.measures else None
-        names, per_image = evaluation.evaluate(model.eval(), test, chosen.protocol, size=chosen.size, device=device,
-                                               extra=extra)
+    task.model.eval()
+    names, per_image, further = task.measure(test)
     if "dissection" in chosen.measures:
         views = {split: _tensors(run, split) for split in (chosen.train_split, chosen.test_split)}
         further, tables = dissection_measures(
-            model, chosen.selectivity.layers, _edges(chosen.selectivity), views, ablated=chosen.test_split,
+            task.model, chosen.selectivity.layers, _edges(chosen.selectivity), views, ablated=chosen.test_split,
             ablated_views=chosen.selectivity.ablated_views, device=device)
     result = Result(
         run.experiment, run.variant, run.data, run.scale, run.seed, key, chosen.plain(),
@@ -182,36 +181,44 @@ def execute(run: Run, *, device: str | torch.device = "cpu", progress: Progress 
         {**provenance.stamp(device), "data_fingerprint": test.fingerprint,
          "wall_s": round(time.perf_counter() - started + elsewhere, 2),
          "trained_s": round(sum(epoch["seconds"] for epoch in history), 2),
+         "trained_cpu_s": cpu,
          "peak_memory_mb": provenance.peak_memory_mb(device),
-         "parameters": sum(p.numel() for p in model.parameters())}, tables)
+         "parameters": sum(p.numel() for p in task.model.parameters())}, tables)
     if chosen.train is not None:
-        save_weights(model.generator if chosen.sparse else model, folder / "weights.safetensors",
-                     record={"run": run.address, "key": key})
+        save_weights(task.kept, folder / "weights.safetensors", record={"run": run.address, "key": key})
     store.write_result(folder / "result.json", result)
     for leftover in folder.glob("checkpoint-*.pt"):
         leftover.unlink(missing_ok=True)
     return result
 
 
-def _weight(chosen: RunSettings) -> float:
-    return chosen.selectivity.weight if chosen.selectivity is not None else 0.0
+def _depth_task(run: Run, device: str | torch.device) -> Task:
+    """The run's depth network, its loss, regularised where the run asks for it, and its errors."""
+    chosen, units = run.settings, run.settings.selectivity
+    torch.manual_seed(run.seed)
+    model = _network(run).to(device)
+    loss = partial(LOSSES[chosen.loss], **chosen.loss_options)
+    minimised = _regularised(loss, model, units) if chosen.train and units and units.weight else nullcontext(loss)
+    extra = partial(_edge_measures, size=chosen.size) if "edges" in chosen.measures else None
+    score = partial(evaluation.evaluate, model, protocol=chosen.protocol, size=chosen.size, device=device, extra=extra)
+    return Task(model, model, minimised, lambda test: (*score(test), {}))
 
 
-def _training_loss(loss: Loss, model: nn.Module, chosen: RunSettings) -> AbstractContextManager[Loss]:
-    """What a run minimises: its loss, its regularised loss, or what a mask network is trained for."""
-    if _weight(chosen):
-        return _regularised(loss, model, chosen.selectivity)
-    return nullcontext(model.loss if chosen.sparse else loss)
+def _mask_task(run: Run, device: str | torch.device) -> Task:
+    """The run's mask network beside the fixed network that it is trained for (yao2023 Eq 6), and what it is worth."""
+    chosen, sparse = run.settings, run.settings.sparse
+    explained, *others = _fixed(run, device)  # before the seed, which is for the mask network alone
+    torch.manual_seed(run.seed)
+    model = MaskTraining(MaskNetwork(sparse.mask_scale, widths=sparse.widths), explained, sparse.lam).to(device)
+    score = partial(sparse_scores, model.generator, explained, protocol=chosen.protocol, size=chosen.size,
+                    shares=sparse.shares, other=others[0] if others else None, controls=sparse.controls, device=device)
+    return Task(model, model.generator, nullcontext(model.loss), score)
 
 
 def _fixed(run: Run, device: str | torch.device) -> list[DepthNetwork]:
     """The network that a mask network is trained for, and the other one if there is one, in evaluation mode."""
     made = [network(one.experiment, one.variant, one.data, one.scale, one.seed, device=device) for one in needed(run)]
     return made if run.settings.sparse.explained else [_network(run).eval().to(device), *made]
-
-
-def _mask_network(chosen: Sparse) -> MaskNetwork:
-    return MaskNetwork(chosen.mask_scale, widths=chosen.widths)
 
 
 def _regularised(loss: Loss, model: DepthNetwork, chosen: Selectivity) -> SelectivityRegulariser:
@@ -273,7 +280,8 @@ def mask_network(experiment: str, variant: str, data: str, scale: str, seed: int
     if run.settings.sparse is None:
         raise ValueError(f"{run.address} trains a depth network, not a mask network: use network")
     execute(run, device=device)
-    generator = load_weights(_mask_network(run.settings.sparse), folder_of(run) / "weights.safetensors")
+    generator = MaskNetwork(run.settings.sparse.mask_scale, widths=run.settings.sparse.widths)
+    load_weights(generator, folder_of(run) / "weights.safetensors")
     return generator.eval().to(device), _fixed(run, device)
 
 

@@ -46,6 +46,7 @@ def test_a_run_is_made_once(monkeypatch):
     assert len(made.history) == 2 and len(made.names) == len(made.per_image["rmse"]) == 2
     assert {"commit", "versions", "data_fingerprint", "device", "threads", "wall_s", "peak_memory_mb",
             "parameters"} <= made.provenance.keys()
+    assert made.provenance["trained_cpu_s"] > 0
     monkeypatch.setattr(runs, "fit", refuse)
     again = execute(toy())
     assert again == made
@@ -214,6 +215,7 @@ def test_a_killed_mask_run_goes_on_and_ends_the_same(masks, place: Path):
     begun = []
     again = execute(masks(), progress=lambda epoch, *_: begun.append(epoch))
     assert begun == [2] and again.metrics == made.metrics and again.per_image == made.per_image
+    assert made.provenance["trained_cpu_s"] > 0 and again.provenance["trained_cpu_s"] is None  # half was elsewhere
 
 
 def test_the_key_of_a_mask_run_holds_its_settings_and_the_networks_behind_it(masks, monkeypatch):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 
 import numpy as np
 import ot
@@ -11,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from mdelib.complexity import time_in_turns
 from mdelib.transport import (
     GridCost,
     depth_mass,
@@ -114,31 +114,26 @@ def test_sorting_with_and_without_gradient_is_the_same(generator):
     assert torch.equal(plain[1, : int(valid[1].sum())], depth[1][valid[1]].sort().values)
 
 
-def least_seconds(function, repeats=3):
-    best = math.inf
-    for _ in range(repeats):
-        started = time.process_time()
-        function()
-        best = min(best, time.process_time() - started)
-    return best
-
-
 @pytest.mark.parametrize("mass", ["depth", "uniform"])
 def test_three_times_as_fast_as_pot(generator, mass):
     pred, target = random_pair(generator, (8, 1, 192, 256), torch.float32)
     x, y = (depth.flatten(1).T.contiguous() for depth in (pred, target))
     weights = (x / x.sum(0), y / y.sum(0)) if mass == "depth" else (None, None)
-    theirs = least_seconds(lambda: ot.wasserstein_1d(x, y, *weights, p=2), 2)
-    ours = least_seconds(lambda: transport_loss(pred, target, ground="depth", mass=mass))
+    seconds = time_in_turns({"theirs": lambda: ot.wasserstein_1d(x, y, *weights, p=2),
+                             "ours": lambda: transport_loss(pred, target, ground="depth", mass=mass)},
+                            rounds=3, warm_up=0)
+    theirs, ours = min(seconds["theirs"]), min(seconds["ours"])
     assert theirs > 3 * ours, f"{theirs / ours:.1f} times"
 
 
 def test_time_grows_as_sorting_does(generator):
     """16 times the pixels, up to 480x640: about 20 times the time, where a quadratic method would take 256 times."""
-    small, large = (random_pair(generator, (1, 1, *size), torch.float32) for size in ((120, 160), (480, 640)))
-    quick, slow = (least_seconds(lambda pair=pair: transport_loss(*pair, ground="depth"), 4)
-                   for pair in (small, large))
-    assert slow < 60 * quick
+    calls = {}
+    for name, size in (("small", (120, 160)), ("large", (480, 640))):
+        pair = random_pair(generator, (1, 1, *size), torch.float32)
+        calls[name] = lambda pair=pair: transport_loss(*pair, ground="depth")
+    seconds = time_in_turns(calls, rounds=4, warm_up=0)
+    assert min(seconds["large"]) < 60 * min(seconds["small"])
 
 
 # ground="space"

@@ -72,7 +72,7 @@ def draw(share, choice):
     row = {"what is left": masked_image(room.image, mask, nets["cnn"])[0], "ground truth": room.depth[0],
            **{f"{title},\nall of it": depth_of(name, room.image)[0] for name, title in NAMES.items()},
            **{f"{title},\nthe rest": depth_of(name, room.image, mask)[0] for name, title in NAMES.items()}}
-    return figures.image_rows([row])
+    return figures.image_rows([row], height=1.5)
 
 
 explore(draw, {"share": [2, 5, 10, 25, 50, 75], "choice": list(CHOICES)},
@@ -403,9 +403,9 @@ lesson.say(f"In **{len(worse)} of {len(gaps) // 2}** comparisons, pixels drawn a
                        for (place, name), (edge, blind) in edges.items()) + ".")
 
 # %% [markdown]
-# Why can random pixels be so good? They lie everywhere, and a picture is smooth. A network can fill the gaps. Edge
-# pixels lie in clumps and leave large areas of mean colour. To a network, a picture that is cut into patches is a
-# strange picture. **A mask is scored on pictures that $N$ never saw in training.** Its error mixes two things: what
+# Where random pixels win: why? They lie everywhere, and a picture is smooth, so a network can fill the gaps. Edge pixels
+# lie in clumps and leave large areas of mean colour. To a network, a picture that is cut into patches is a strange
+# picture. **A mask is scored on pictures that $N$ never saw in training.** Its error mixes two things: what
 # is missing, and how odd the rest looks.
 #
 # ## Where do the networks look?
@@ -443,9 +443,9 @@ for place, findings in found.items():
 
 # %%
 lesson.say(f"""What needed no claim. With a logit for every pixel, {float(sparsest.mean()):.0%} of a picture's contrast
-was enough to bring back the Transformer's depth to {distance(depth_of('transformer', room.image, sparsest)):.2f} m. The
-masks of G need far more and choose little. In {len(worse)} of {len(gaps) // 2} comparisons random pixels do better.
-**A mask shows what one mask maker, with one λ, got away with. It does not show what the network needs.**""")
+was enough to bring the Transformer's depth back to within
+{distance(depth_of('transformer', room.image, sparsest)):.2f} m. The masks of G need far more and choose little. In
+{len(worse)} of {len(gaps) // 2} comparisons random pixels do better. **A mask shows what one mask maker, with one λ, got away with. It does not show what the network needs.**""")
 
 # %% [markdown]
 # ## METER, with its authors' weights

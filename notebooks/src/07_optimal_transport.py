@@ -30,8 +30,6 @@ seed = 0
 device = "auto"
 
 # %%
-import time
-
 import numpy as np
 import ot
 import pandas as pd
@@ -40,6 +38,7 @@ import torch.nn.functional as F
 from scipy.optimize import linprog
 
 from mdelib import course, evaluation, figures, papers, transport_figures, verdicts
+from mdelib.complexity import time_in_turns
 from mdelib.exercises import check
 from mdelib.experiments import load_experiment
 from mdelib.losses import mse
@@ -188,23 +187,15 @@ lesson.figure(figure, "quantiles", "A prediction that is 15 % and 20 cm too far.
 # 480 × 640 pixels, beside POT's solver for this case, `wasserstein_1d`, which also takes batches.
 
 # %%
-def seconds_of(way, tries=3):
-    """Least CPU seconds of a few tries."""
-    times = []
-    for _ in range(tries):
-        started = time.process_time()
-        way()
-        times.append(time.process_time() - started)
-    return min(times)
-
-# %%
 def both_ways(batch, size, mass="depth"):
-    """Seconds of POT and of the library for a batch of random maps."""
+    """CPU seconds of POT and of the library for a batch of random maps, the best of three tries in turns."""
     pred, target = (0.5 + 8 * torch.rand(batch, 1, *size) for _ in range(2))
     x, y = (depth.flatten(1).T.contiguous() for depth in (pred, target))
     weights = (x / x.sum(0), y / y.sum(0)) if mass == "depth" else (None, None)
-    return (seconds_of(lambda: ot.wasserstein_1d(x, y, *weights, p=2), 2),
-            seconds_of(lambda: transport_loss(pred, target, ground="depth", mass=mass), 4))
+    tries = time_in_turns({"POT": lambda: ot.wasserstein_1d(x, y, *weights, p=2),
+                           "library": lambda: transport_loss(pred, target, ground="depth", mass=mass)},
+                          rounds=3, warm_up=0)
+    return min(tries["POT"]), min(tries["library"])
 
 # %%
 sizes = lesson.pick(smoke=[(30, 40), (60, 80)], lab=[(60, 80), (120, 160), (240, 320), (480, 640)])
@@ -561,19 +552,15 @@ for name, (title, found, runs) in panels.items():
                   alt="Points with horizontal intervals around a zero line, one row a loss and measure.")
 
 # %%
-def step_of(part):
-    """CPU milliseconds of one step forwards and back."""
-    return 1e3 * seconds_of(lambda: part().backward(), lesson.pick(smoke=1, lab=3))
-
-
 batch = views[:8]
 guess = (1.1 * batch.depth).requires_grad_()
 network = networks["mse"].train().cpu()
-taken = {"the network": step_of(lambda: network(batch.image).mean()),
-         **{titles[name]: step_of(lambda o=chosen[name]: transport_loss(guess, batch.depth, batch.mask, **o))
-            for name in ("transport", "transport_depth")}}
+training_steps = {"the network": lambda: network(batch.image).mean().backward(),
+                  **{titles[name]: lambda o=chosen[name]: transport_loss(guess, batch.depth, batch.mask, **o).backward()
+                     for name in ("transport", "transport_depth")}}
+tries = time_in_turns(training_steps, rounds=lesson.pick(smoke=1, lab=3), warm_up=0)
 lesson.say(f"What does it cost? A step with {len(batch)} views, forwards and back: "
-           + ", ".join(f"{name} {value:.0f} ms" for name, value in taken.items())
+           + ", ".join(f"{name} {1e3 * min(seconds):.0f} ms" for name, seconds in tries.items())
            + ". The paper's networks are larger and the loss is not. Inference costs nothing, as with every loss.")
 
 # %% [markdown]
@@ -617,9 +604,11 @@ settings = {"24 × 32, default": {}, "24 × 32, cheap": CHEAP, "12 × 16, cheap 
             "6 × 8, cheap": {"grid": (6, 8), **CHEAP}}
 cases = {"moved": late, "another room": tests["another room"]}
 fine = {case: gradient(pred) for case, pred in cases.items()}
+tries = time_in_turns({name: lambda o=options: gradient(late, **o) for name, options in settings.items()},
+                      rounds=1, warm_up=0)
 rows = []
 for name, options in settings.items():
-    row = {"grid and solver": name, "CPU time (ms)": 1e3 * seconds_of(lambda o=options: gradient(late, **o), 1)}
+    row = {"grid and solver": name, "CPU time (ms)": 1e3 * min(tries[name])}
     for case, pred in cases.items():
         row[f"{case}: direction"] = float(F.cosine_similarity(fine[case], gradient(pred, **options), 0))
     rows.append(row)
