@@ -13,10 +13,11 @@ from mdelib import models
 from mdelib.models import count_parameters, create_model, list_models, wrap
 from mdelib.models.base import DepthNetwork
 from mdelib.models.segformer import VARIANTS, segformer
+from mdelib.models.senet import senet154_features
 from mdelib.models.unet import DepthwiseConv2d, random_colours
 from mdelib.weights import save_weights
 
-SMALL = ("hu_resnet50", "segformer", "bts", "meter_xxs", "unet_mobilenetv3")
+SMALL = ("hu_resnet50", "hu_senet154", "segformer", "bts", "meter_xxs", "unet_mobilenetv3")
 
 
 class Toy(DepthNetwork):
@@ -236,8 +237,8 @@ def test_bad_requests() -> None:
         create_model("hu_resnet50", width=0)
     with pytest.raises(ValueError, match="multiple of 4"):
         create_model("hu_resnet50", units=6)
-    with pytest.raises(ValueError, match="no lab scale"):
-        create_model("hu_senet154")
+    with pytest.raises(ValueError, match="no pretrained weights for the narrowed encoder"):
+        create_model("hu_senet154", pretrained=True)
     with pytest.raises(ValueError, match="unknown output form"):
         create_model("hu_resnet50", output="disparity")
 
@@ -352,3 +353,24 @@ def test_depthwise_layers_in_half_precision(generator) -> None:
         torch.testing.assert_close(layer(x), exact, rtol=0, atol=0)
         assert layer(x.bfloat16()).dtype == torch.float32
     assert layer.double()(x).dtype == torch.float64
+
+
+def test_senet_has_the_published_layers_at_any_width() -> None:
+    with torch.device("meta"):
+        published = timm.create_model("legacy_senet154", features_only=True, out_indices=(1, 2, 3, 4))
+        ours = senet154_features(1.0)
+    shapes = [{k: v.shape for k, v in network.state_dict().items()} for network in (ours, published)]
+    assert shapes[0] == shapes[1]
+    narrow = senet154_features(1 / 16).eval()
+    assert list(narrow.state_dict()) == list(ours.state_dict())
+    with torch.no_grad():
+        maps = narrow(torch.rand(1, 3, 64, 96))
+    assert [m.shape[1] for m in maps] == narrow.feature_info.channels() == [16, 32, 64, 128]
+    assert [tuple(m.shape[-2:]) for m in maps] == [(16, 24), (8, 12), (4, 6), (2, 3)]
+    assert {m.groups for m in narrow.modules() if isinstance(m, nn.Conv2d)} == {1, 4}
+
+
+@pytest.mark.parametrize("width", [0, 1 / 128, 0.1, 1.5])
+def test_senet_refuses_a_width_without_whole_groups(width: float) -> None:
+    with pytest.raises(ValueError, match="of 64 groups: choose a multiple of 1/64, up to 1"):
+        senet154_features(width)

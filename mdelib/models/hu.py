@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mdelib.layers import UpProjection, conv_bn_relu, init_depth_head
 from mdelib.models.base import DepthNetwork
+from mdelib.models.senet import senet154_features
 
 __all__ = ["Decoder", "HuNetwork", "MultiScaleFusion", "Refinement", "hu_resnet50", "hu_senet154"]
 
@@ -137,12 +138,22 @@ def hu_resnet50(scale: str = "lab", *, width: float | None = None, units: int | 
 
 def hu_senet154(scale: str = "lab", *, pretrained: bool = False, output: str | None = None,
                 max_depth: float = 10.0) -> HuNetwork:
-    """Hu et al. with a SENet-154, the network of their best figures (157.1 M parameters; huynh2021 Table 1
-    prints 157.0M).
+    """Hu et al. with a SENet-154, the network of their best figures.
 
-    There is no narrowed form: scale "lab" raises ValueError, because `hu_resnet50` is the lab's network.
+    Args:
+        scale: ``"paper"`` is the published network (157.1 M parameters; huynh2021 Table 1 prints 157.0M). ``"lab"``
+            has the same blocks with an eighth of their channels and groups, and 16 units in D and in MFF (3.0 M).
+        pretrained: ImageNet weights by timm (needs the network; only at scale "paper").
+        output, max_depth: as in `hu_resnet50`.
+
+    Raises:
+        ValueError: pretrained weights for the narrowed encoder.
     """
-    if scale == "lab":
-        raise ValueError("hu_senet154 has no lab scale: use hu_resnet50, or scale='paper' on a GPU")
-    encoder = timm.create_model("legacy_senet154", pretrained=pretrained, features_only=True, out_indices=(1, 2, 3, 4))
-    return HuNetwork(encoder, 64, output=output or "linear", max_depth=max_depth)
+    lab = scale == "lab"
+    if pretrained and lab:
+        raise ValueError("there are no pretrained weights for the narrowed encoder: set scale='paper' or "
+                         "pretrained=False")
+    encoder = senet154_features(LAB_WIDTH) if lab else timm.create_model(
+        "legacy_senet154", pretrained=pretrained, features_only=True, out_indices=(1, 2, 3, 4))
+    return HuNetwork(encoder, LAB_UNITS if lab else 64, output=output or ("log" if lab else "linear"),
+                     max_depth=max_depth)
