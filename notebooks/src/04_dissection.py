@@ -248,7 +248,7 @@ print("equal to the library:", torch.allclose(mine, assigned_selectivity(maps["m
 # stands beside it. The panels below differ in nothing else.
 
 # %%
-DISSECTED = {**LAYERS, "senet": LAYERS["hu"]}
+DISSECTED = {**LAYERS, "senet": {"decoder": "D, SENet-154", "mff": "MFF, SENet-154"}}
 PAIR = {network: {network: "baseline", f"{network}_interpretable": "weight 0.1",
                   f"{network}_interpretable_strong": "weight 1"} for network in DISSECTED}
 study = lesson.reference("dissection")
@@ -340,7 +340,7 @@ def task_rows(runs, place):
     rows = []
     for run in runs:
         network = run.variant.split("_")[0]
-        for layer, title in LAYERS[network].items():
+        for layer, title in DISSECTED[network].items():
             response = stored_table(run, f"response/{layer}/test")
             assigned, centre = assigned_bins(*response.shape), dissection_figures.response_centre(response)
             far = (unit_bins(response) - assigned).abs()
@@ -575,7 +575,7 @@ def ablation_table(runs, place):
     rows = []
     for variant, title in TITLES.items():
         mine = [run for run in runs if run.variant == variant]
-        for layer, name in LAYERS[variant.split("_")[0]].items() if mine else ():
+        for layer, name in DISSECTED[variant.split("_")[0]].items() if mine else ():
             found = pd.DataFrame([ablation_measures(run, layer) for run in mine])
             _, (low, high) = verdicts.seed_interval(found["advantage"], 0 * found["advantage"])
             rows.append({"on": place, "network": title, "layer": name, **found.mean(), "low": low, "high": high})
