@@ -133,6 +133,7 @@ def my_objective(network, image, mask, lam):
     return hu_loss(covered, whole.detach()) + lam * mask.mean()
 
 
+# %%
 def free_mask(network, image, lam, steps=150, start=1.0):
     """A mask for each image by itself: every pixel has a logit, and Adam moves the logits."""
     logits = torch.full_like(image[:, :1], start, requires_grad=True)
