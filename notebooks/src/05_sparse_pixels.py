@@ -166,7 +166,7 @@ class Disc(nn.Module):
     def forward(self, image):
         return torch.where(self.disc, 1 + 8 * image.mean(1, keepdim=True), 3.0)
 
-
+# %%
 toy = Disc(room.image.shape[-2:]).eval()
 speckles = torch.rand(1, 3, *room.image.shape[-2:])
 found = free_mask(toy, speckles, 0.5, steps=lesson.pick(smoke=20, lab=200))
@@ -350,7 +350,7 @@ def table1(runs):
                          "RMSE, paper": theirs.get(f"{name}_rmse"), **mean.iloc[0, 1:].to_dict()})
     return pd.DataFrame(rows).rename(columns={"rmse": "RMSE", "rmse_uniform": "veil", "rmse_full": "whole picture"})
 
-
+# %%
 lesson.table(table1(results), "table1", f"Table 1: the paper on NYU, ours on {lesson.info.title}. RMSE in metres.",
              sources=results)
 if study:
@@ -388,7 +388,7 @@ def swapped(runs, place, lam=1):
                              "RMSE (m)": gap, "95 % interval": f"{low:+.2f} to {high:+.2f}"})
     return rows
 
-
+# %%
 gaps = pd.DataFrame([row for place, runs in panels.items() for row in swapped(runs, place)])
 lesson.table(gaps, "swapped", "Mean paired difference per view. Below zero: the own mask serves the network better. "
              "The intervals are over views" + (" and seeds." if len({run.seed for run in study}) > 1 else "."),
