@@ -46,11 +46,11 @@ def folder_of(run: Run) -> Path:
     return store.runs_root() / run.address
 
 
-def _data(run: Run, split: str) -> DepthData:
+def _data(run: Run, split: str, *, lazy: bool = False) -> DepthData:
     chosen = run.settings
     count = chosen.train_views if split == chosen.train_split else chosen.test_views
     rendered = run.data.startswith("scenes-")
-    return datasets.load(run.data, split, count=count, **({"size": chosen.size} if rendered else {}))
+    return datasets.load(run.data, split, count=count, lazy=lazy, **({"size": chosen.size} if rendered else {}))
 
 
 def _tensors(run: Run, split: str) -> DepthBatch:
@@ -110,7 +110,7 @@ def run_key(run: Run) -> str:
     splits = [chosen.test_split, *([chosen.train_split] if chosen.train else [])]
     return provenance.digest({
         "settings": chosen.plain(), "seed": run.seed if chosen.train else 0,
-        "data": [_data(run, split).fingerprint for split in splits],
+        "data": [_data(run, split, lazy=True).fingerprint for split in splits],
         "protocol": repr(PROTOCOLS[chosen.protocol]),
         "weights": models.weights_digest(chosen.weights) if chosen.weights else None,
         "code": _code(chosen.network, chosen.loss, chosen.train is not None, chosen.measures,

@@ -145,9 +145,9 @@ def test_scenes_are_asked_with_what_was_given(tmp_path, monkeypatch):
     fake.load_scenes = lambda name, split, **options: asked.append((name, split, options))
     monkeypatch.setitem(sys.modules, "mdelib.data.scenes", fake)
     load("scenes-rooms", "train", root=tmp_path, count=4)
-    load("scenes-streets", root=tmp_path, size=(24, 32))
-    assert asked == [("scenes-rooms", "train", {"root": tmp_path, "count": 4}),
-                     ("scenes-streets", "test", {"root": tmp_path, "size": (24, 32), "count": None})]
+    load("scenes-streets", root=tmp_path, size=(24, 32), lazy=True)
+    assert asked == [("scenes-rooms", "train", {"root": tmp_path, "count": 4, "lazy": False}),
+                     ("scenes-streets", "test", {"root": tmp_path, "size": (24, 32), "count": None, "lazy": True})]
 
 
 def test_present_speaks_of_every_data_set_and_of_an_empty_folder(tmp_path):

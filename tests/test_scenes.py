@@ -207,6 +207,14 @@ def test_same_view_whatever_the_count_and_from_the_cache(tmp_path: Path) -> None
     assert batch.image.shape == (2, 3, *SIZE) and set(batch.extras) == {"normals", "objects"}
 
 
+def test_lazy_renders_what_is_read_and_nothing_else(tmp_path: Path) -> None:
+    eager = load_scenes(NAMES[0], "test", root=tmp_path / "a", size=SIZE, count=2)
+    lazy = load_scenes(NAMES[0], "test", root=tmp_path / "b", size=SIZE, count=2, lazy=True)
+    assert lazy.fingerprint == eager.fingerprint and not list((tmp_path / "b").rglob("*.npz"))
+    assert torch.equal(lazy[1].image, eager[1].image)
+    assert [path.name for path in (tmp_path / "b").rglob("*.npz")] == ["test-0001.npz"]
+
+
 def test_a_failing_process_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scene_cache, "_ALONE", 0)
     monkeypatch.setattr(sys, "executable", "/bin/false")

@@ -48,7 +48,7 @@ def scenes_root(root: Path | str | None = None) -> Path:
 
 
 def load(name: str, split: str = "test", *, root: Path | str | None = None,
-         size: tuple[int, int] | None = None, count: int | None = None) -> DepthData:
+         size: tuple[int, int] | None = None, count: int | None = None, lazy: bool = False) -> DepthData:
     """A split of a data set by name.
 
     Args:
@@ -60,6 +60,7 @@ def load(name: str, split: str = "test", *, root: Path | str | None = None,
             size until `DepthData.tensors` resizes them.
         count: at most so many views: of photographs spread evenly over the split, of scenes the first, since
             every scene is drawn at random; no more than these are rendered.
+        lazy: render no scenes now, each only when it is read; for the names and the fingerprint.
 
     Raises:
         ValueError: an unknown name or split.
@@ -74,7 +75,7 @@ def load(name: str, split: str = "test", *, root: Path | str | None = None,
         from mdelib.data.scenes import load_scenes  # ray tracing is slow to import and only scenes need it
 
         chosen = {} if size is None else {"size": size}
-        return load_scenes(kind, split, root=scenes_root(root), count=count, **chosen)
+        return load_scenes(kind, split, root=scenes_root(root), count=count, lazy=lazy, **chosen)
     if kind == "folder":
         where = Path(place).expanduser() if place else home / "folder"
         if not where.is_dir():

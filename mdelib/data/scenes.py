@@ -34,7 +34,7 @@ import torch
 from mdelib.data import DATASETS
 from mdelib.data.base import DepthData, View
 from mdelib.data.rendering import COUNTS, CUES, GENERATOR_VERSION, generator_key, render_arrays
-from mdelib.data.scene_cache import read_stored, render_missing, view_file
+from mdelib.data.scene_cache import cache_folder, read_stored, render_missing, view_file
 
 __all__ = ["CUES", "GENERATOR_VERSION", "load_scenes", "render_view"]
 
@@ -121,6 +121,7 @@ def load_scenes(
     size: tuple[int, int] = (96, 128),
     count: int | None = None,
     processes: int | None = None,
+    lazy: bool = False,
 ) -> DepthData:
     """A split of the rendered scenes; what is not stored yet is rendered first, with a progress bar.
 
@@ -132,6 +133,8 @@ def load_scenes(
         count: at most so many views, the first of the split; no others are rendered. A view is the same
             whatever the count.
         processes: how many render; None means one a processor.
+        lazy: render nothing now; a view that is not stored is rendered when it is read. For a caller that only wants
+            the names and the fingerprint.
 
     Raises:
         ValueError: an unknown name or split, a size or count that is too small.
@@ -142,7 +145,9 @@ def load_scenes(
         raise ValueError(f"count is {count}: expected at least 1 view, or None for all of them")
     source = _SPLITS[split]
     chosen = {f"{source}-{index:04d}": index for index in _indices(name, split)[:count]}
-    folder = render_missing(Path(root), name, source, size, list(chosen.values()), processes=processes)
+    folder = cache_folder(Path(root), name, size)
+    if not lazy:
+        render_missing(Path(root), name, source, size, list(chosen.values()), processes=processes)
 
     def read(label: str) -> View:
         index = chosen[label]
