@@ -29,7 +29,7 @@ from mdelib.editions import build, find_source, list_sources
 from mdelib.experiments import SCALES, Experiment, Run, check_name, list_experiments, load_experiment
 from mdelib.progress import follow
 
-__all__ = ["Step", "check_parameters", "folder_of_batch", "forget_outdated", "notebook_key", "plan",
+__all__ = ["Step", "at_hand", "check_parameters", "folder_of_batch", "forget_outdated", "notebook_key", "plan",
            "reproduce", "run_notebook"]
 
 SECONDS = {"data": 30.0, "train": 60.0, "notebook": 25.0, "report": 8.0}  # until a step was measured
@@ -91,10 +91,22 @@ def experiments_of(number: str, data: str, scale: str) -> list[Experiment]:
     return [e for e in found if e.notebook == number and data in e.data and scale in e.scales]
 
 
+def at_hand(run: Run) -> bool:
+    """Whether the data behind the networks that a run works with is there, if it is other data than the run's own."""
+    try:
+        for one in runs.needed(run):
+            if one.data != run.data:
+                datasets.load(one.data, one.settings.train_split, count=1, lazy=True)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _run_keys(data: str, scale: str) -> list[str]:
-    """The keys of all runs that exist for this data and scale."""
+    """The keys of all runs that exist for this data and scale and can be made with the data that is there."""
     return [runs.run_key(run) for name in list_experiments() for experiment in [load_experiment(name)]
-            if data in experiment.data and scale in experiment.scales for run in experiment.runs(data, scale)]
+            if data in experiment.data and scale in experiment.scales for run in experiment.runs(data, scale)
+            if at_hand(run)]
 
 
 def notebook_key(number: str, parameters: dict[str, Any], keys: list[str] | None = None) -> str:
@@ -158,7 +170,7 @@ def plan(data: str, scale: str) -> list[Step]:
     sources = list_sources()
     steps = [Step("data", data, (folder / "done/data" / f"{data}.done").is_file(), SECONDS["data"])]
     wanted = [run for source in sources for experiment in experiments_of(source.name[:2], data, scale)
-              for run in experiment.runs(data, scale)]
+              for run in experiment.runs(data, scale) if at_hand(run)]
     steps += _training_steps(_with_needed(wanted))
     trained = all(step.done for step in steps)
     keys = _run_keys(data, scale)

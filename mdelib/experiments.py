@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from mdelib.provenance import find_home
 from mdelib.train import TrainSettings
 
-__all__ = ["SCALES", "Experiment", "Run", "RunSettings", "Selectivity", "Sparse", "check_name",
+__all__ = ["SCALES", "Experiment", "Points", "Run", "RunSettings", "Selectivity", "Sparse", "Transfer", "check_name",
            "list_experiments", "load_experiment"]
 
 SCALES = ("smoke", "lab", "study", "paper")
@@ -69,9 +69,44 @@ class Sparse(Strict):
     @field_validator("explained", "other")
     @classmethod
     def _names_a_run(cls, value: str | None) -> str | None:
-        if value is not None and (value.count("/") != 1 or not all(value.split("/"))):
-            raise ValueError(f"{value!r} names no run: write <experiment>/<variant>, for example two_networks/cnn")
-        return value
+        return value if value is None else _run_name(value)
+
+
+def _run_name(value: str) -> str:
+    if value.count("/") != 1 or not all(value.split("/")):
+        raise ValueError(f"{value!r} names no run: write <experiment>/<variant>, for example two_networks/cnn")
+    return value
+
+
+class Points(Strict):
+    """How a FuSaNet is trained: its guiding points, its losses, its own augmentation.
+
+    Attributes:
+        guiding, zero_share, drop, recolour: of `mdelib.fusanet_training.FuSaNetTraining`.
+        loss: changed weights of `mdelib.fusanet.FuSaNetLoss`, for example ``{lam: 0}``.
+    """
+
+    guiding: int = Field(128, ge=1)
+    zero_share: float = Field(0.5, ge=0, le=1)
+    drop: float = Field(0.5, ge=0, le=1)
+    recolour: tuple[float, float, float] | None = (0.1, 0.3, 0.1)
+    loss: dict[Literal["beta", "phi", "lam", "mu", "theta", "psi"], Annotated[float, Field(ge=0)]] = {}
+
+
+class Transfer(Strict):
+    """The network of a finished run, scored on other data than it was trained on.
+
+    Attributes:
+        run: ``"<experiment>/<variant>"``, at the same scale and with the same seed. data: that run's data set.
+    """
+
+    run: str
+    data: str
+
+    @field_validator("run")
+    @classmethod
+    def _names_a_run(cls, value: str) -> str:
+        return _run_name(value)
 
 
 class RunSettings(Strict):
@@ -89,6 +124,9 @@ class RunSettings(Strict):
         selectivity: the units that the measure "dissection" looks at; see `Selectivity`.
         sparse: train a mask network for a fixed depth network, which `network`, `network_scale`, `network_options` and
             `size` must agree with, instead of training a depth network; `loss` plays no part then. See `Sparse`.
+        points: train a FuSaNet with guiding points and its own losses; `loss` plays no part then. See `Points`.
+        transfer: score the network of another run, which `network`, `network_scale`, `network_options` and `size` must
+            agree with, instead of training one. See `Transfer`.
     """
 
     network: str
@@ -107,6 +145,8 @@ class RunSettings(Strict):
     measures: tuple[Measures, ...] = ("depth",)
     selectivity: Selectivity | None = None
     sparse: Sparse | None = None
+    points: Points | None = None
+    transfer: Transfer | None = None
 
     @model_validator(mode="after")
     def _units_are_named(self) -> RunSettings:
@@ -126,10 +166,21 @@ class RunSettings(Strict):
                              "that comes with 'weights': give one of the two")
         return self
 
+    @model_validator(mode="after")
+    def _points_are_complete(self) -> RunSettings:
+        alone = self.measures == ("depth",) and self.selectivity is None and self.sparse is None
+        if self.points is not None and (self.network != "fusanet" or not alone):
+            raise ValueError("the setting 'points' trains the network fusanet: name it, and leave 'measures', "
+                             "'selectivity' and 'sparse' as they come")
+        if self.transfer is not None and not (alone and self.train is None and self.weights is None):
+            raise ValueError("the setting 'transfer' scores the network of another run: leave 'train', 'weights', "
+                             "'measures', 'selectivity' and 'sparse' as they come")
+        return self
+
     def plain(self) -> dict[str, Any]:
         """As JSON holds it. What a run does not use is left out, so that a new setting leaves old keys alone."""
         return {name: value for name, value in self.model_dump(mode="json").items()
-                if name not in ("selectivity", "sparse") or value is not None}
+                if name not in ("selectivity", "sparse", "points", "transfer") or value is not None}
 
 
 class Run(Strict):

@@ -15,40 +15,48 @@ from mdelib.selectivity.expectation import expected_selectivity
 
 __all__ = ["FUNCTIONS", "check_identity"]
 
-# what an expression may name beside sympy's own words: positive symbols, and functions of the library
+# what an expression may name beside sympy's own words: positive and real symbols, and functions of the library
 SYMBOLS = {"N": sympy.Symbol("N", integer=True, positive=True),
            **{name: sympy.Symbol(name, positive=True) for name in ("b", "t", "u", "x", "y")},
+           **{name: sympy.Symbol(name, real=True) for name in ("a", "p", "q", "r")},
            "d": sympy.Symbol("d", integer=True, nonnegative=True)}
 FUNCTIONS: dict[str, Callable[[int], float]] = {"expected_selectivity": expected_selectivity}
 COUNTS = (2, 3, 10, 64, 256)  # values of N at which both sides are compared
 LIMIT = (10**3, 10**4, 10**5, 10**6)
-VALUES = {"b": 2.5, "t": 0.7, "u": 0.4, "x": 1.5, "y": 0.3}
+VALUES = {"b": 2.5, "t": 0.7, "u": 0.4, "x": 1.5, "y": 0.3, "a": 1.7, "p": 0.6, "q": -0.9, "r": -0.2}
+SIGNED = (4.0, 1.7, 0.3, -0.3, -1.0, -4.0)  # values of a symbol whose sign decides
 EQUAL = 1e-9  # relative; the library's functions are exact to 1e-11
 
 
-def check_identity(left: str, right: str, *, limit: str | None = None) -> tuple[str, pd.DataFrame]:
-    """Whether two expressions are equal for every N >= 2 and all positive values of the other symbols.
+def check_identity(left: str, right: str, *, limit: str | None = None,
+                   positive: str | None = None) -> tuple[str, pd.DataFrame]:
+    """Whether two expressions are equal for every N >= 2, all positive and all real values of the other symbols.
 
     "holds" needs a proof by sympy, or nine equal digits at every N of `COUNTS`. "holds only if" is for expressions
-    that differ there, but whose difference falls at every step of `LIMIT`, by the last to less than 1e-5.
+    that differ there, but whose difference falls at every step of `LIMIT`, by the last to less than 1e-5; or that
+    are equal at the positive values of `SIGNED` and not at all of the negative ones.
 
     Args:
-        left, right: in the language of sympy, with the symbols N (a count), b, t, u, x, y (positive), d (an index),
-            and functions of N by the names in `FUNCTIONS`.
+        left, right: in the language of sympy, with the symbols N (a count), b, t, u, x, y (positive), a, p, q, r
+            (real), d (an index), and functions of N by the names in `FUNCTIONS`; ``direction(z)`` is the unit vector
+            along the second derivatives (z_xx, z_xy, z_yy), a column.
         limit: ``"N"``, where equality in the limit of many is to be looked at as well.
+        positive: a real symbol, where equality for its positive values is to be looked at as well.
 
     Returns:
         ``"holds"``, ``"holds only if"`` or ``"contradicted"``, and a table with the columns N, left, right, difference
-        for `COUNTS`.
+        for `COUNTS`; with `positive` that symbol's name for N, and a row for each of `SIGNED`.
 
     Raises:
-        ValueError: an expression that cannot be read or has no value, or an unknown limit.
+        ValueError: an expression that cannot be read or has no value, or an unknown limit or sign.
 
-    Explained in notebooks/03_expected_selectivity.ipynb.
+    Explained in notebooks/03_expected_selectivity.ipynb and, for signs, notebooks/08_normalized_hessian.ipynb.
     """
     if limit not in (None, "N"):
         raise ValueError(f"limit is {limit!r}: only 'N' can go to infinity here")
     sides = [_read(left), _read(right)]
+    if positive is not None:
+        return _check_sign(*sides, positive)
     rows = [(n, *(_value(side, n) for side in sides)) for n in COUNTS]
     table = pd.DataFrame(rows, columns=["N", "left", "right"]).assign(difference=lambda t: t["left"] - t["right"])
     size = table[["left", "right"]].abs().max(axis=1)
@@ -61,8 +69,26 @@ def check_identity(left: str, right: str, *, limit: str | None = None) -> tuple[
     return "contradicted", table
 
 
+def _check_sign(left: sympy.Expr, right: sympy.Expr, name: str) -> tuple[str, pd.DataFrame]:
+    """As `check_identity`, over the signs of one symbol."""
+    if name not in SYMBOLS or SYMBOLS[name].is_positive is not None:
+        raise ValueError(f"positive is {name!r}: only a real symbol (a, p, q, r) has a sign that can decide")
+    rows = [(at, *(_value(side, COUNTS[0], {name: at}) for side in (left, right))) for at in SIGNED]
+    table = pd.DataFrame(rows, columns=[name, "left", "right"]).assign(difference=lambda t: t["left"] - t["right"])
+    fine = table["difference"].abs() <= EQUAL * table[["left", "right"]].abs().max(axis=1).clip(lower=1.0)
+    if fine.all():
+        return "holds", table
+    return ("holds only if" if fine[table[name] > 0].all() else "contradicted"), table
+
+
+def _direction(surface: sympy.Expr) -> sympy.Matrix:
+    """(z_xx, z_xy, z_yy) divided by its norm."""
+    x, y = SYMBOLS["x"], SYMBOLS["y"]
+    return sympy.Matrix([surface.diff(x, 2), surface.diff(x, y), surface.diff(y, 2)]).normalized()
+
+
 def _read(text: str) -> sympy.Expr:
-    names = SYMBOLS | {name: sympy.Function(name) for name in FUNCTIONS}
+    names = SYMBOLS | {name: sympy.Function(name) for name in FUNCTIONS} | {"direction": _direction}
     try:
         expression = sympy.sympify(text, locals=names)
     except (sympy.SympifyError, TypeError, AttributeError) as error:
@@ -79,8 +105,9 @@ def _proved(left: sympy.Expr, right: sympy.Expr) -> bool:
     return sympy.simplify(left - right) == 0
 
 
-def _value(expression: sympy.Expr, count: int) -> float:
-    at = expression.subs({SYMBOLS["N"]: count, **{SYMBOLS[name]: sympy.Float(v) for name, v in VALUES.items()}}).doit()
+def _value(expression: sympy.Expr, count: int, others: dict[str, float] | None = None) -> float:
+    values = VALUES | (others or {})
+    at = expression.subs({SYMBOLS["N"]: count, **{SYMBOLS[name]: sympy.Float(v) for name, v in values.items()}}).doit()
     for name, function in FUNCTIONS.items():
         at = at.replace(sympy.Function(name), lambda n, f=function: sympy.Float(f(int(n)), 17))
     number = sympy.N(at)

@@ -54,11 +54,18 @@ class Identity(Strict):
     Attributes:
         left, right: the expressions.
         limit: the symbol that goes to infinity, if they may also be equal only there.
+        positive: the real symbol that must be positive, if they may also be equal only then.
     """
 
     left: str
     right: str
     limit: str | None = None
+    positive: str | None = None
+
+    @property
+    def condition(self) -> str:
+        """The case in which an equation that "holds only if" holds, in words."""
+        return f"{self.positive} > 0" if self.positive else f"{self.limit} → ∞"
 
 
 class Claim(Strict):
@@ -147,8 +154,8 @@ def check_analytic(claim: Claim) -> tuple[str, pd.DataFrame]:
     """Whether the equation of an analytic claim holds.
 
     Returns:
-        ``"holds"``, ``"holds only if"`` (in the limit that the claim names) or ``"contradicted"``, and the values of
-        both sides; see `mdelib.identities.check_identity`.
+        ``"holds"``, ``"holds only if"`` (in the limit, or for the sign, that the claim names) or ``"contradicted"``,
+        and the values of both sides; see `mdelib.identities.check_identity`.
 
     Raises:
         ValueError: the claim has no equation, or one that cannot be read.
@@ -156,6 +163,7 @@ def check_analytic(claim: Claim) -> tuple[str, pd.DataFrame]:
     if claim.identity is None:
         raise ValueError(f"claim {claim.id} has no equation to check: give it an identity, or judge it otherwise")
     try:
-        return check_identity(claim.identity.left, claim.identity.right, limit=claim.identity.limit)
+        return check_identity(claim.identity.left, claim.identity.right, limit=claim.identity.limit,
+                              positive=claim.identity.positive)
     except ValueError as error:
         raise ValueError(f"claim {claim.id}: {error}") from None

@@ -20,6 +20,8 @@ COSTS = "scenes-rooms-lab/costs.json"
 def write_costs(folder: Path) -> Path:
     """Gather what the notebooks of a batch cost into `results/<data>-<scale>/costs.json`.
 
+    Notebooks that the batch has not executed keep the cost that stands there.
+
     Args:
         folder: of the batch, see `mdelib.batch.folder_of_batch`.
 
@@ -34,8 +36,11 @@ def write_costs(folder: Path) -> Path:
             found[source.stem] = {name: record[name] for name in ("seconds", "peak_memory_mb")}
     if not found:
         raise FileNotFoundError(f"no executed notebook is in {folder}: run `mde reproduce` first")
-    content = {"notebooks": found, **provenance.stamp()}
-    return store.atomic_write(store.results_root() / folder.name / "costs.json", json.dumps(content, indent=1) + "\n")
+    path = store.results_root() / folder.name / "costs.json"
+    known = json.loads(path.read_text())["notebooks"] if path.is_file() else {}
+    here = {source.stem: {**known, **found}.get(source.stem) for source in list_sources()}
+    content = {"notebooks": {name: cost for name, cost in here.items() if cost}, **provenance.stamp()}
+    return store.atomic_write(path, json.dumps(content, indent=1) + "\n")
 
 
 def _notebooks() -> str:
@@ -62,8 +67,8 @@ def _verdicts() -> str:
             state = papers.check_claim(claim)[0]
             lines.append(f"| {name} | `{claim.check.rule}` | the paper's own table | – | {state} |")
         if claim.identity:
-            state, limit = papers.check_analytic(claim)[0], claim.identity.limit
-            words = f"{state} {limit} → ∞" if state == "holds only if" else state
+            state = papers.check_analytic(claim)[0]
+            words = f"{state} {claim.identity.condition}" if state == "holds only if" else state
             lines.append(f"| {name} | `{claim.identity.left} = {claim.identity.right}` | analytic | – | {words} |")
         for found in verdicts.judge(claim, results):
             lines.append(f"| {name} | `{found.measure}`: {found.first} − {found.second} | {found.difference:+.2g} "

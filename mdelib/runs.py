@@ -27,6 +27,9 @@ from mdelib.dgr import add_dgr
 from mdelib.dissection import dissection_measures
 from mdelib.edges import edge_scores, region_errors
 from mdelib.experiments import Run, Selectivity, check_name, load_experiment
+from mdelib.fusanet import FuSaNetLoss
+from mdelib.fusanet_scores import fusanet_scores
+from mdelib.fusanet_training import FuSaNetTraining
 from mdelib.losses import LOSSES
 from mdelib.models.base import DepthNetwork
 from mdelib.protocols import PROTOCOLS
@@ -64,19 +67,21 @@ def _network(run: Run) -> DepthNetwork:
 
 
 def needed(run: Run) -> list[Run]:
-    """The runs whose trained networks a run works with: the one it explains and the other one; mostly none.
+    """The runs whose trained networks a run works with: explained, the other one, or scored on new data; mostly none.
 
     Raises:
         ValueError: a run that does not exist, or whose network or image size is not what `run` says.
     """
     chosen = run.settings
+    named = [(part, getattr(chosen.sparse, part), run.data) for part in ("explained", "other") if chosen.sparse]
+    named += [("scored", chosen.transfer.run, chosen.transfer.data)] if chosen.transfer else []
     found = []
-    for part in ("explained", "other") if chosen.sparse else ():
-        if (name := getattr(chosen.sparse, part)) is None:
+    for part, name, data in named:
+        if name is None:
             continue
         experiment, variant = name.split("/")
-        one, = load_experiment(experiment).runs(run.data, run.scale, variants=[variant], seeds=[run.seed])
-        for setting in ("size", *(("network", "network_scale", "network_options") if part == "explained" else ())):
+        one, = load_experiment(experiment).runs(data, run.scale, variants=[variant], seeds=[run.seed])
+        for setting in ("size", *(("network", "network_scale", "network_options") if part != "other" else ())):
             ours, theirs = getattr(chosen, setting), getattr(one.settings, setting)
             if ours != theirs:
                 raise ValueError(f"{run.address} looks at the network of {one.address}, but its setting {setting} is "
@@ -87,12 +92,13 @@ def needed(run: Run) -> list[Run]:
 
 @lru_cache(maxsize=256)
 def _code(network: str, loss: str, trained: bool, measures: tuple[str, ...], regularised: bool, refined: bool,
-          data: str, sparse: bool = False) -> str:
+          data: str, sparse: bool = False, points: bool = False) -> str:
     """The source behind a run. How results are stored and where they come from cannot change a number."""
     objects: list[Any] = [models.NETWORKS[network], evaluation.evaluate, evaluation.pooled]
     objects += [fit, cached_tensors] if trained else []
-    objects += [LOSSES[loss]] if trained and not sparse else []
+    objects += [LOSSES[loss]] if trained and not sparse and not points else []
     objects += [MaskNetwork, MaskTraining, sparse_scores] if sparse else []
+    objects += [FuSaNetTraining, FuSaNetLoss, fusanet_scores] if points else []
     objects += [_edge_measures] if "edges" in measures else []
     objects += [dissection_measures, depth_bin_edges, cached_tensors] if "dissection" in measures else []
     objects += [_regularised] if trained and regularised else []
@@ -109,14 +115,15 @@ def run_key(run: Run) -> str:
     check_name(chosen.protocol, PROTOCOLS, "protocol", "mdelib.protocols.PROTOCOLS")
     splits = [chosen.test_split, *([chosen.train_split] if chosen.train else [])]
     return provenance.digest({
-        "settings": chosen.plain(), "seed": run.seed if chosen.train else 0,
+        "settings": chosen.plain(), "seed": run.seed if chosen.train or chosen.transfer else 0,
         "data": [_data(run, split, lazy=True).fingerprint for split in splits],
         "protocol": repr(PROTOCOLS[chosen.protocol]),
         "weights": models.weights_digest(chosen.weights) if chosen.weights else None,
         "code": _code(chosen.network, chosen.loss, chosen.train is not None, chosen.measures,
                       bool(chosen.selectivity and chosen.selectivity.weight),
-                      chosen.network_options.get("dgr") is not None, run.data, chosen.sparse is not None),
-        **({"needed": [run_key(one) for one in needed(run)]} if chosen.sparse else {})})
+                      chosen.network_options.get("dgr") is not None, run.data, chosen.sparse is not None,
+                      chosen.points is not None),
+        **({"needed": [run_key(one) for one in needed(run)]} if chosen.sparse or chosen.transfer else {})})
 
 
 def current(run: Run) -> Result | None:
@@ -131,7 +138,7 @@ def current(run: Run) -> Result | None:
 
 @dataclass(frozen=True)
 class Task:
-    """What a run trains: a depth network, or a mask network for a fixed one. Built by `_depth_task`, `_mask_task`."""
+    """What a run trains: a depth network, or a mask network for a fixed one. Built by `_depth_task` and its like."""
 
     model: nn.Module  # on the device
     kept: nn.Module  # the part of it whose weights are stored
@@ -152,7 +159,7 @@ def execute(run: Run, *, device: str | torch.device = "cpu", progress: Progress 
     for one in needed(run):  # trained first where they are missing, and not on this run's clock
         execute(one, device=device)
     started = time.perf_counter()
-    task = (_mask_task if chosen.sparse else _depth_task)(run, device)
+    task = (_mask_task if chosen.sparse else _points_task if chosen.points else _depth_task)(run, device)
     history, tables = [], {}
     elsewhere, cpu = 0.0, None  # seconds: of training before this process took over; of the CPU, if all were here
     if chosen.train is not None:
@@ -196,7 +203,7 @@ def _depth_task(run: Run, device: str | torch.device) -> Task:
     """The run's depth network, its loss, regularised where the run asks for it, and its errors."""
     chosen, units = run.settings, run.settings.selectivity
     torch.manual_seed(run.seed)
-    model = _network(run).to(device)
+    model = (_fixed(run, device)[0] if chosen.transfer else _network(run)).to(device)
     loss = partial(LOSSES[chosen.loss], **chosen.loss_options)
     minimised = _regularised(loss, model, units) if chosen.train and units and units.weight else nullcontext(loss)
     extra = partial(_edge_measures, size=chosen.size) if "edges" in chosen.measures else None
@@ -215,10 +222,25 @@ def _mask_task(run: Run, device: str | torch.device) -> Task:
     return Task(model, model.generator, nullcontext(model.loss), score)
 
 
+def _points_task(run: Run, device: str | torch.device) -> Task:
+    """The run's FuSaNet with all that its training needs (huynh2021 section 4.2), and what its points are worth."""
+    chosen, points = run.settings, run.settings.points
+    torch.manual_seed(run.seed)
+    views = len(_data(run, chosen.train_split, lazy=True))
+    batch = chosen.train.batch if chosen.train else 1
+    half = chosen.train is not None and chosen.train.precision == "bf16-mixed"
+    model = FuSaNetTraining(_network(run), steps=max(1, views // batch), guiding=points.guiding,
+                            zero_share=points.zero_share, weights=FuSaNetLoss(**points.loss), drop=points.drop,
+                            recolour=points.recolour, half=half).to(device)
+    score = partial(fusanet_scores, model.network, protocol=chosen.protocol, size=chosen.size, device=device)
+    return Task(model, model.network, nullcontext(model.loss), score)
+
+
 def _fixed(run: Run, device: str | torch.device) -> list[DepthNetwork]:
-    """The network that a mask network is trained for, and the other one if there is one, in evaluation mode."""
+    """The networks of the runs that a run needs, in evaluation mode; the one that is looked at comes first."""
     made = [network(one.experiment, one.variant, one.data, one.scale, one.seed, device=device) for one in needed(run)]
-    return made if run.settings.sparse.explained else [_network(run).eval().to(device), *made]
+    given = run.settings.sparse is not None and run.settings.sparse.explained is None
+    return [_network(run).eval().to(device), *made] if given else made
 
 
 def _regularised(loss: Loss, model: DepthNetwork, chosen: Selectivity) -> SelectivityRegulariser:
@@ -258,6 +280,8 @@ def network(experiment: str, variant: str, data: str, scale: str, seed: int, *,
     if run.settings.sparse is not None:
         raise ValueError(f"{run.address} trains a mask network, not a depth network: use mask_network")
     execute(run, device=device)
+    if run.settings.transfer is not None:
+        return _fixed(run, device)[0]
     model = _network(run)
     if run.settings.train is not None:
         load_weights(model, folder_of(run) / "weights.safetensors")

@@ -209,7 +209,10 @@ def _off(values: pd.DataFrame, state: str, claim: Claim) -> str:
     if state == "holds":
         return "0"
     few, many = values.iloc[0], values.iloc[-1]
-    where = f"{claim.identity.limit} → ∞; " if state == "holds only if" else ""
+    where = f"{claim.identity.condition}; " if state == "holds only if" else ""
+    if claim.identity.positive:
+        name = claim.identity.positive
+        return f"{where}off by {many['difference']:+.2g} at {name} = {many[name]:g}"
     return (f"{where}off by {few['difference']:+.2g} at N = {few['N']:.0f}, {many['difference']:+.2g} at "
             f"N = {many['N']:.0f}")
 

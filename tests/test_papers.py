@@ -274,6 +274,37 @@ def test_equations_are_checked(left, right, limit, expected):
     assert state == expected and list(values.columns) == ["N", "left", "right", "difference"]
 
 
+BEND = "p*x**2/2 + q*x*y + r*y**2/2"
+
+
+@pytest.mark.parametrize(("left", "right", "expected"), [
+    ("a**2", "abs(a)**2", "holds"), ("sqrt(a**2)", "a", "holds only if"), ("a + 1e-6", "a", "contradicted"),
+    ("sqrt(a**2)", "-a", "contradicted"),  # equal where the sign is the other one
+    (f"(direction(a*({BEND}) + b*x + u*y + t) - direction({BEND})).norm()", "0", "holds only if"),
+    (f"(direction({BEND} + a*x**4) - direction({BEND})).norm()", "0", "contradicted"),
+])
+def test_equations_may_hang_on_a_sign(left, right, expected):
+    claim = Claim(id="toy-4", place="", states="", notebook="08", identity={"left": left, "right": right,
+                                                                            "positive": "a"})
+    state, values = check_analytic(claim)
+    assert state == expected and list(values.columns) == ["a", "left", "right", "difference"]
+    assert claim.identity.condition == "a > 0"
+
+
+def test_the_scoreboard_says_for_which_sign_an_equation_holds():
+    table = scoreboard([]).set_index("claim")
+    row = next(row for name, row in table.iterrows() if name.startswith("huynh2021, Section 3.3, Eq 1"))
+    assert row["verdict"] == "holds only if" and row["difference (95 % interval)"] == "a > 0; off by +2 at a = -4"
+
+
+@pytest.mark.parametrize("symbol", ["b", "N", "z"])
+def test_only_real_symbols_have_a_sign_to_decide(symbol):
+    claim = Claim(id="toy-4", place="", states="", notebook="08", identity={"left": "a", "right": "a",
+                                                                            "positive": symbol})
+    with pytest.raises(ValueError, match=f"toy-4: positive is '{symbol}'"):
+        check_analytic(claim)
+
+
 def test_both_sides_have_their_values():
     _, values = check_analytic(analytic("N**2", "N", None))
     assert values.iloc[0].tolist() == [2, 4, 2, 2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -41,3 +42,20 @@ def test_a_missing_place_is_named():
 def test_costs_need_executed_notebooks(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match="mde reproduce"):
         write_costs(tmp_path)
+
+
+def test_costs_of_notebooks_that_were_not_executed_stay(tmp_path, monkeypatch):
+    monkeypatch.setenv("MDE_RESULTS", str(tmp_path / "results"))
+    first, second = (source.stem for source in list_sources()[:2])
+
+    def executed(name: str, seconds: float) -> None:
+        cost = {"seconds": seconds, "peak_memory_mb": 1}
+        (tmp_path / "rooms-lab").mkdir(exist_ok=True)
+        (tmp_path / "rooms-lab" / f"{name}.ipynb").write_text(json.dumps({"metadata": {"mdelib": cost}}))
+
+    executed(first, 1.0)
+    write_costs(tmp_path / "rooms-lab")
+    (tmp_path / "rooms-lab" / f"{first}.ipynb").unlink()
+    executed(second, 2.0)
+    known = json.loads(write_costs(tmp_path / "rooms-lab").read_text())["notebooks"]
+    assert {name: cost["seconds"] for name, cost in known.items()} == {first: 1.0, second: 2.0}

@@ -21,6 +21,7 @@ from mdelib.models.base import DepthNetwork, count_parameters, wrap
 from mdelib.models.bts import bts
 from mdelib.models.depthformer import depthformer
 from mdelib.models.dpt import dpt
+from mdelib.models.fusanet import fusanet
 from mdelib.models.hu import hu_resnet50, hu_senet154
 from mdelib.models.meter import RELEASED, meter_s, meter_xs, meter_xxs
 from mdelib.models.pixelformer import pixelformer
@@ -47,6 +48,7 @@ NETWORKS: dict[str, Callable[..., DepthNetwork]] = {
     "swindepth": swindepth,
     "depthformer": depthformer,
     "pixelformer": pixelformer,
+    "fusanet": fusanet,
     "meter_s": meter_s,
     "meter_xs": meter_xs,
     "meter_xxs": meter_xxs,
