@@ -330,11 +330,11 @@ code = "density, softmax (the code)"
 printed = papers.load_table("choi2024", "table7").pivot(index="row", columns="column", values="value")
 room_at = {sigma: at[lesson.info.title, code, sigma] for sigma in ("0.15", "0.5", "0.8")}
 lesson.say(f"""On streets at σ = 0.8 m the authors' map costs an AbsRel of **{at['streets', code, '0.8']:.3f}**. The
-paper's trained student has {printed.loc[0.8, 'abs_rel']:.3f} in all (on other streets: KITTI's). In rooms everything is
-near, and 0.8 m would cost {room_at['0.8']:.2f}. The authors' configuration for NYU asks for 0.15 m, which costs
+paper's trained student has {printed.loc[0.8, 'abs_rel']:.3f} in all (on other streets: KITTI's). In rooms everything
+is near, and 0.8 m would cost {room_at['0.8']:.2f}. The authors' configuration for NYU asks for 0.15 m, which costs
 {room_at['0.15']:.3f}. But in the released code the combined loss does not hand its σ on: whatever is set, the maps are
-made with 0.5 m, and that costs **{room_at['0.5']:.2f}**. In the tables of the authors' repository every TIE-KD student is
-worse than its baseline on NYU. Whether this is why, our numbers cannot say.""")
+made with 0.5 m, and that costs **{room_at['0.5']:.2f}**. In the tables of the authors' repository every TIE-KD student
+is worse than its baseline on NYU. Whether this is why, our numbers cannot say.""")
 
 # %% [markdown]
 # How can students be better than the map that they are taught? Because they are not taught the map alone. The loss of
