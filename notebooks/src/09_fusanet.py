@@ -30,6 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+# %%
 from mdelib import course, figures, models, papers, verdicts
 from mdelib import fusanet_figures as drawing
 from mdelib.complexity import blueprint, ratio_interval, time_in_turns
