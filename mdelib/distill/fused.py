@@ -19,13 +19,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from mdelib.distill.bins import CUT_OFF, bin_centres, check_width, reach
-from mdelib.distill.losses import DIRECTIONS, check_mask, mean_divergence
+from mdelib.distill.losses import DIRECTIONS, check_mask, count_pixels
 from mdelib.distill.probability import NORMALIZATIONS, bin_values, in_two_parts, probabilities
 from mdelib.protocols import require_known
 
 __all__ = ["fused_dpm_loss"]
 
-_SLAB = 2**19  # logits at a time: 2 MB in float32, which the caches of a CPU core hold
+_SLAB = 2**19  # logits at a time: 2 MB in float32, which the caches of a CPU hold
+_FEW = 1e-30  # a probability that float32 holds to all its digits; less is computed from the logits
 _SHARE = 40  # on a GPU, which wants larger pieces: a slab is this part of all logits
 
 
@@ -61,21 +62,21 @@ def fused_dpm_loss(logits: Tensor, teacher_depth: Tensor, edges: Tensor, sigma: 
     depth, valid = _prepared(logits, teacher_depth, edges, mask)
     teacher = _Teacher.of(edges, depth, sigma, mass, normalize)
     if torch.is_grad_enabled() and logits.requires_grad:
-        each = _Divergence.apply(logits, depth, teacher, valid, direction)
-    else:
-        each, _ = _divergence(logits, depth, teacher, valid, direction, gradient=False)
-    return mean_divergence(each, valid)
+        return _Divergence.apply(logits, depth, teacher, valid, direction)
+    return _divergence(logits, depth, teacher, valid, direction, None)[0]
 
 
 class _Divergence(torch.autograd.Function):
-    """Each pixel's divergence (B, 1, H, W); its gradient is made on the way and handed out once."""
+    """The mean divergence; its gradient is made on the way and handed out once."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, depth: Tensor, teacher: _Teacher, valid: Tensor, direction: str) -> Tensor:
-        each, ctx.gradient = _divergence(logits, depth, teacher, valid, direction, gradient=True)
+        # Divided by the number of pixels, float16 would round it to 0: there the loss's own scale comes first.
+        ctx.left = 1 / max(1, int(valid.sum())) if logits.dtype == torch.float16 else 1.0
+        mean, ctx.gradient = _divergence(logits, depth, teacher, valid, direction, 1 / ctx.left)
         ctx.save_for_backward(logits, depth, valid)
         ctx.teacher, ctx.direction = teacher, direction
-        return each
+        return mean
 
     @staticmethod
     @once_differentiable
@@ -83,8 +84,11 @@ class _Divergence(torch.autograd.Function):
         logits, depth, valid = ctx.saved_tensors
         gradient, ctx.gradient = ctx.gradient, None
         if gradient is None:  # a graph that was kept, a second time: the first owns the tensor it was given
-            _, gradient = _divergence(logits, depth, ctx.teacher, valid, ctx.direction, gradient=True)
-        return gradient.mul_(outer), None, None, None, None
+            _, gradient = _divergence(logits, depth, ctx.teacher, valid, ctx.direction, 1 / ctx.left)
+        factor = outer * ctx.left
+        if factor.is_cuda or factor != 1:  # to look at it, a GPU would have to be waited for
+            gradient.mul_(factor)
+        return gradient, None, None, None, None
 
 
 @dataclass(frozen=True)
@@ -125,23 +129,24 @@ class _Teacher:
         return bins, probabilities(values, self.normalize, 0)
 
 
-def _divergence(logits: Tensor, depth: Tensor, teacher: _Teacher, valid: Tensor, direction: str, *,
-                gradient: bool) -> tuple[Tensor, Tensor | None]:
-    """Each pixel's divergence (B, 1, H, W), and its gradient by each logit (B, K, H, W) or None."""
+def _divergence(logits: Tensor, depth: Tensor, teacher: _Teacher, valid: Tensor, direction: str,
+                scale: float | None) -> tuple[Tensor, Tensor | None]:
+    """The mean over valid pixels, and `scale` times its gradient by each logit (B, K, H, W); None makes none."""
+    count = count_pixels(valid)
     each = torch.empty_like(depth)
-    slopes = torch.empty_like(logits) if gradient else None
+    slopes = None if scale is None else torch.empty_like(logits)
     pull = _student_teacher if direction == "student_teacher" else _teacher_student
-    whole = bool(valid.all())
     for image, rows in _slabs(logits):
         slab = logits[image, :, rows].flatten(1).to(depth.dtype)  # (K, n)
         bins, target = teacher.window(depth[image, 0, rows].flatten())
-        found, slope = pull(slab - slab.amax(0), bins, target, gradient)
+        found, slope = pull(slab, bins, target, scale is not None)
         each[image, 0, rows] = found.view(each[image, 0, rows].shape)
-        if gradient:
-            if not whole:  # also where the student is NaN
+        if slopes is not None:
+            if count < valid.numel():  # also where the student is NaN
                 slope.masked_fill_(~valid[image, 0, rows].flatten(), 0)
-            slopes[image, :, rows] = slope.view(slopes[image, :, rows].shape)
-    return each, slopes
+            place = slopes[image, :, rows]
+            torch.mul(slope.view(place.shape), scale / count, out=place)
+    return torch.where(valid, each, 0).sum() / count, slopes
 
 
 def _slabs(logits: Tensor) -> Iterator[tuple[int, slice]]:
@@ -154,8 +159,9 @@ def _slabs(logits: Tensor) -> Iterator[tuple[int, slice]]:
             yield image, slice(top, top + rows)
 
 
-def _student_teacher(shifted: Tensor, bins: Tensor, target: Tensor, gradient: bool) -> tuple[Tensor, Tensor | None]:
-    """KL(S || T), (n,), and its gradient, (K, n); `shifted` logits (K, n) are at most 0 and are overwritten."""
+def _student_teacher(logits: Tensor, bins: Tensor, target: Tensor, gradient: bool) -> tuple[Tensor, Tensor | None]:
+    """KL(S || T) of pixels (n,) and its gradient (K, n), from logits (K, n) and the teacher in its window (S, n)."""
+    shifted = logits - logits.amax(0)
     share = shifted.exp()
     total = share.sum(0)
     share /= total
@@ -167,14 +173,13 @@ def _student_teacher(shifted: Tensor, bins: Tensor, target: Tensor, gradient: bo
     return found, terms.addcmul_(share, found, value=-1) if gradient else None
 
 
-def _teacher_student(shifted: Tensor, bins: Tensor, target: Tensor, gradient: bool) -> tuple[Tensor, Tensor | None]:
+def _teacher_student(logits: Tensor, bins: Tensor, target: Tensor, gradient: bool) -> tuple[Tensor, Tensor | None]:
     """KL(T || S) and its gradient; as `_student_teacher`."""
-    near = shifted.gather(0, bins)
-    share = shifted.exp_()
-    total = share.sum(0)
-    near -= total.log()
-    found = (target * (target.clamp_min(CUT_OFF).log() - near)).sum(0)
-    return found, share.div_(total).scatter_(0, bins, near.exp() - target) if gradient else None
+    share = logits.softmax(0)
+    near = share.gather(0, bins)
+    log_near = near.log() if near.min() > _FEW else logits.log_softmax(0).gather(0, bins)
+    found = (target * (target.clamp_min(CUT_OFF).log() - log_near)).sum(0)
+    return found, share.scatter_(0, bins, near - target) if gradient else None
 
 
 def _prepared(logits: Tensor, depth: Tensor, edges: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from mdelib.distill.bins import CUT_OFF
 from mdelib.protocols import require_known
 
-__all__ = ["DIRECTIONS", "check_mask", "dpm_loss", "mean_divergence"]
+__all__ = ["DIRECTIONS", "check_mask", "count_pixels", "dpm_loss"]
 
 DIRECTIONS = ("student_teacher", "teacher_student")
 
@@ -58,7 +58,7 @@ def dpm_loss(student: Tensor, teacher: Tensor, mask: Tensor | None = None, *,
         terms = student * (student.clamp_min(least).log() - teacher.clamp_min(CUT_OFF).log())
     else:
         terms = teacher * (teacher.clamp_min(CUT_OFF).log() - student.clamp_min(least).log())
-    return mean_divergence(terms.sum(1, keepdim=True), valid)
+    return torch.where(valid, terms.sum(1, keepdim=True), 0).sum() / count_pixels(valid)
 
 
 def check_mask(mask: Tensor | None, maps: Tensor) -> Tensor:
@@ -74,13 +74,13 @@ def check_mask(mask: Tensor | None, maps: Tensor) -> Tensor:
     return mask
 
 
-def mean_divergence(each: Tensor, valid: Tensor) -> Tensor:
-    """The mean over the pixels that count; ValueError if there is none."""
-    count = valid.sum()
+def count_pixels(valid: Tensor) -> int:
+    """How many pixels count; ValueError if none does."""
+    count = int(valid.sum())
     if count == 0:
         raise ValueError(f"no pixel counts in a batch of {len(valid)}: the loss needs one with a True mask and a "
                          "finite, positive teacher depth; leave the batch out, or check the mask")
-    return torch.where(valid, each, 0).sum() / count
+    return count
 
 
 def _checked(name: str, maps: Tensor, valid: Tensor) -> Tensor:

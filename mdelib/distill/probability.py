@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mdelib.distill.bins import CUT_OFF, bin_centres, check_width
@@ -129,7 +130,7 @@ def bin_values(places: Tensor, rest: Tensor, depth: Tensor, sigma: float, mass: 
     """
     z = (places - depth + rest) / sigma
     if mass == "density":
-        return torch.exp(-z.square() / 2) / (sigma * math.sqrt(2 * math.pi))
+        return torch.exp(-0.5 * z.square()) / (sigma * math.sqrt(2 * math.pi))
     near = z < 0
     # A tail is computed on its own side, where it is small: 1 - (1 - 1e-16) would be 0. Edges on both sides of the
     # depth are the one bin for which the two tails are what is missing.
@@ -140,9 +141,8 @@ def bin_values(places: Tensor, rest: Tensor, depth: Tensor, sigma: float, mass: 
 
 
 def probabilities(values: Tensor, normalize: str, dim: int) -> Tensor:
-    """Values of bins as probabilities along `dim`; a bin below the cut-off gets none."""
-    kept = values >= CUT_OFF
+    """Values of bins as probabilities along `dim`; a bin that is not above the cut-off gets none."""
     if normalize == "linear":
-        values = torch.where(kept, values, 0.0)
+        values = F.threshold(values, CUT_OFF, 0.0)
         return values / values.sum(dim, keepdim=True)
-    return torch.where(kept, values, -math.inf).softmax(dim)
+    return F.threshold(values, CUT_OFF, -math.inf).softmax(dim)
