@@ -10,7 +10,7 @@ ifdef MDE_DATA
 export MDE_DATA := $(abspath $(MDE_DATA))
 endif
 
-.PHONY: help setup lab reproduce test study notebooks bench lock clean
+.PHONY: help setup lab reproduce test study notebooks book bench lock clean
 .DEFAULT_GOAL := help
 
 help:       ## this list
@@ -40,6 +40,9 @@ study: setup ## the reference study on real NYU, several seeds (hours on CPU; re
 
 notebooks: setup ## build and execute the student and solution editions from notebooks/src
 	$(BIN)/mde notebooks
+
+book: setup ## the course as a static site, from the executed notebooks (needs no network)
+	$(BIN)/mde book
 
 bench: setup ## side-by-side timings against plain loops (benchmarks/)
 	@for script in benchmarks/*.py; do OMP_NUM_THREADS=1 $(BIN)/python $$script || exit 1; done

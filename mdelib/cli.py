@@ -110,6 +110,14 @@ def notebooks(only: Annotated[list[str] | None, typer.Option(help="Numbers, for 
 
 
 @app.command()
+def book() -> None:
+    """Build the course as a static site from the executed notebooks."""
+    from mdelib.book import build_book
+
+    console.print(f"written: {build_book()}", highlight=False)
+
+
+@app.command()
 def reproduce(data: Data = "scenes-rooms", scale: Scale = "lab",
               cores: Annotated[int, typer.Option(help="Steps at a time; 0 is one a core.")] = 0,
               collect: Annotated[bool, typer.Option(help="Also write the results to results/.")] = False) -> None:

@@ -56,7 +56,7 @@ class ResponseMeter:
 
     :math:`R_{k,d}` = mean of unit k's activation over all pixels of all images whose true depth lies in bin d, the
     feature map being upsampled bilinearly to the depth map (You et al. 2021). Pixels are weighted alike, whatever
-    image they are from. Sums are float64. However the images are split into batches, the result is the same.
+    image they are from. Sums are float64. However the images are split into batches, the result is the same. ::
 
         meter = ResponseMeter(edges)
         for features, depth, mask in ...:

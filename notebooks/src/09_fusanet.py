@@ -399,9 +399,9 @@ lesson.table(pd.DataFrame(rows), "belief", "Section 1: depth is more accurate at
              "A single seed is always inconclusive.", sources=[full, *study])
 
 # %% [markdown]
-# Why would a network choose such points? Nothing in the loss asks for salient points that are *right*. The
-# Saliency-Net is paid for a good second pass, and a second pass profits from points that are *telling*: a point at the
-# far end of a room says more than one in the middle of a wall that every neighbour agrees with.
+# Whatever the table says, nothing in the loss asks for salient points that are *right*. The Saliency-Net is paid for a
+# good second pass, and a second pass profits from points that are *telling*: a point at the far end of a room says
+# more than one in the middle of a wall that every neighbour agrees with.
 #
 # And the confidence? It should be low where the error is large. The rank correlation of both, over the pixels of each
 # view, says whether it is (−1: always, 0: not at all).
