@@ -43,7 +43,8 @@ def _notebook(*cells: tuple[str, str]) -> nbformat.NotebookNode:
 
 
 def test_a_chapter_folds_each_solution_under_its_exercise(tmp_path: Path) -> None:
-    student = _notebook(("markdown", "# T"), ("markdown", "**1. Add.** Do."), ("code", "...  # your code"), ("code", "1"))
+    stub = ("code", "...  # your code")
+    student = _notebook(("markdown", "# T"), ("markdown", "**1. Add.** Do."), stub, ("code", "1"))
     solved = _notebook(("markdown", "# T"), ("markdown", "**1. Add.** Do."), ("code", "x = 1 + 1"), ("code", "1"))
     page = book.chapter(student, solved, "01", tmp_path)
     assert [cell.cell_type for cell in page.cells] == ["markdown", "markdown", "code", "markdown", "code"]
@@ -55,7 +56,8 @@ def test_a_chapter_folds_each_solution_under_its_exercise(tmp_path: Path) -> Non
 def test_a_picture_becomes_a_file_with_its_alternative_text(tmp_path: Path) -> None:
     notebook = _notebook(("code", "draw()"))
     notebook.cells[0].outputs = [
-        nbformat.v4.new_output("display_data", {"image/png": "aGVsbG8="}, metadata={"image/png": {"alt": 'a "b" <c>'}}),
+        nbformat.v4.new_output("display_data", {"image/png": "aGVsbG8="},
+                               metadata={"image/png": {"alt": 'a "b" <c>'}}),
         nbformat.v4.new_output("stream", text="kept")]
     page = book.chapter(notebook, notebook, "07", tmp_path / "07")
     shown, kept = page.cells[0].outputs
