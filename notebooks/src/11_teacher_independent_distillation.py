@@ -89,7 +89,7 @@ def my_tie_kd(logits, teacher, edges, sigma, alpha=0.1, beta=10):
     similar = ssim(expected_depth(student, edges), teacher, variant="tiekd")
     return beta * (alpha * divergence + (1 - alpha) * (1 - similar))
 
-
+# %%
 student = models.create_model("densedepth_mobilenetv2").eval()
 few = views[:2]
 with torch.no_grad():
@@ -115,7 +115,10 @@ def published(number):
     return papers.load_table("choi2024", f"table{number}").pivot(index="row", columns="column", values="value")
 
 
-printed, rows = {number: published(number) for number in range(1, 6)}, []
+printed = {number: published(number) for number in range(1, 6)}
+
+# %%
+rows = []
 for name, title in BACKBONES.items():
     large = blueprint(name, max_depth=80.0)
     total, encoder = models.count_parameters(large), models.count_parameters(large.encoder)
@@ -310,14 +313,19 @@ def spread_of(runs, variant, measure):
 nyu = papers.load_table("choi2024", "repository_nyu").pivot(index="row", columns="column", values="value")
 
 
-def table_1(name):
-    """Rows of Table 1 for one teacher: the paper's and its authors' (METER stands beside AdaBins), and ours."""
-    theirs, rows = ("AdaBins" if name == "METER-XXS" else name), []
+def lines_of(name):
+    """Rows of Table 1 for one teacher: title -> the paper's row, our runs, and which of them."""
+    theirs = "AdaBins" if name == "METER-XXS" else name
     experiment, variant = TEACHERS[name]
     teacher_runs = [run for run in lesson.reference(experiment) if run.variant == variant][:1]
     lines = {"Baseline": ("Baseline", study, "baseline"), "Teacher": (f"{theirs}, teacher", teacher_runs, variant)}
-    lines |= {title: (f"{theirs}, {title}", study, f"{method}{OWN[name]}") for method, title in METHODS.items()}
-    for title, (row, runs, key) in lines.items():
+    return lines | {title: (f"{theirs}, {title}", study, f"{method}{OWN[name]}") for method, title in METHODS.items()}
+
+# %%
+def table_1(name):
+    """The paper's numbers and its authors' (METER stands beside AdaBins), and ours."""
+    rows = []
+    for title, (row, runs, key) in lines_of(name).items():
         line = {"": title}
         for measure in COUNTED:
             found = mean_of(runs, key, measure)

@@ -95,7 +95,7 @@ def trend_probability(values, draws=4000):
     shuffled = random.permuted(np.tile(values, (draws, 1)), axis=1)
     return float((np.square(np.diff(shuffled)).mean(1) <= np.square(np.diff(values)).mean() + 1e-15).mean())
 
-
+# %%
 rows = []
 for name, table in printed.items():
     for measure in ("abs_rel", "sq_rel", "rmse", "rmse_log", "delta1"):
@@ -279,7 +279,7 @@ def beside(name, number):
         rows.append(row | {"seeds": str(len(values))})
     return pd.DataFrame(rows)
 
-
+# %%
 for name, number in (("α", 6), ("σ", 7)):
     lesson.table(beside(name, number), f"table_{number}", f"Table {number}: the paper (KITTI, AdaBins) and ours (NYU, "
                  "METER-XXS), softmax maps.", sources=study)
@@ -302,6 +302,8 @@ for name, kinds in curves.items():
             rows.append({"sweep": f"{name}, {title}", "measure": measure, "points": groups.ngroups, "range of means":
                          f"{np.ptp(means):.4f}", "spread of seeds": f"{drawing.pooled_spread(table, measure):.4f}",
                          "F": f"{test.statistic:.1f}", "p": f"{test.pvalue:.2g}", "best at": f"{best:g}"})
+
+# %%
 if rows:
     lesson.table(pd.DataFrame(rows), "noise", "Points of our sweeps against the spread between seeds, NYU.",
                  sources=study)
