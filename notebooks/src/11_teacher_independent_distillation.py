@@ -151,9 +151,9 @@ lesson.table(pd.DataFrame(rows), "faults", "The five response losses for one roo
 # %%
 relief = FAULTS["relief turned inside out"]
 standard, coded = (float(1 - ssim(relief, truth, variant=variant)) for variant in ("standard", "tiekd"))
-lesson.say("The last row is a student that has every bump as a dent. The standard SSIM knows better than the authors': "
-           f"1 − SSIM is {standard:.3f} against **{coded:.3f}**. Theirs takes the absolute value of the covariance, so "
-           "that a dent counts as a bump. We use theirs, since it is what made the paper's numbers.")
+lesson.say("The last row is a student that has every bump as a dent. The standard SSIM knows better than that of the "
+           f"authors: 1 − SSIM is {standard:.3f} against **{coded:.3f}**. Theirs takes the absolute value of the "
+           "covariance, so that a dent counts as a bump. We use theirs, since it made the paper's numbers.")
 
 # %% [markdown]
 # ## The teachers

@@ -27,19 +27,25 @@ seed = 0
 device = "auto"
 
 # %%
+from copy import deepcopy
+
 import numpy as np
 import pandas as pd
 import torch
 from scipy import stats
 
-from mdelib import course, figures, papers, verdicts
+from mdelib import course, figures, models, papers, verdicts
 from mdelib import distill_figures as drawing
+from mdelib.data.base import DepthBatch
 from mdelib.distill import depth_bins, depth_probability_map, expected_depth
+from mdelib.distill.many import fit_many
+from mdelib.distill.training import StudentTraining
 from mdelib.evaluation import predict
 # %%
 from mdelib.exercises import check
 from mdelib.experiments import load_experiment
 from mdelib.metrics import depth_metrics
+from mdelib.train import TrainSettings, fit
 from mdelib.widgets import explore
 
 lesson = course.start("12", data=data, scale=scale, seed=seed, device=device)
@@ -202,6 +208,30 @@ near = {v: signed_error(depth)[0] for v, depth in said.items()}
 lesson.say(f"At the nearest pixels the student with σ = 0.8 m is {near['sigma_080']:+.2f} m off with softmax maps, "
            f"{near['sigma_080_linear']:+.2f} m with linear ones; with σ = 0.15 m and softmax {near['tie_kd']:+.2f} m. "
            "A student trained for minutes also draws everything towards the middle on its own account.")
+
+# %% [markdown]
+# ## Many students at once
+#
+# Sixty small trainings are one batch. On a CPU they run one after another, and a batch that was stopped goes on where it
+# was. On a GPU one small student leaves most of the chip idle. `mdelib.distill.many` stacks the weights of many students
+# and runs all of them on the same images in one pass; each has its own loss, its own clipping and its own average. Here
+# are two on the CPU, for one epoch on four views, together and one after another:
+
+# %%
+def two_students():
+    torch.manual_seed(lesson.seed)
+    first = models.create_model("densedepth_mobilenetv2")
+    return [StudentTraining(deepcopy(first), "tie_kd", sigma=sigma, alpha=0.1) for sigma in (0.15, 0.8)]
+
+
+little = DepthBatch(views.names[:4], views.image[:4, :, :32, :48], views.depth[:4, :, :32, :48],
+                    views.mask[:4, :, :32, :48])
+schedule = TrainSettings(epochs=1, batch=2, precision="32-true")
+together, alone = two_students(), two_students()
+at_once = fit_many(together, [little], [one.loss for one in together], schedule)
+in_turn = [fit(one, little, one.loss, schedule) for one in alone]
+for sigma, one, other in zip((0.15, 0.8), at_once, in_turn):
+    print(f"σ = {sigma} m: loss {one[0]['loss']:.5f} together, {other[0]['loss']:.5f} alone")
 
 # %% [markdown]
 # ## Try it: a map over σ
