@@ -95,8 +95,7 @@ def _accuracy() -> str:
 def _audit() -> str:
     found = audit.audit_all()
     counts = audit.audit_counts(found)
-    lines = [audit.audit_line(found), "", f"| paper | {' | '.join(counts.columns)} |", "|---" * (len(counts.columns) + 1)
-             + "|"]
+    lines = [audit.audit_line(found), "", f"| paper | {' | '.join(counts.columns)} |", "|---|---|---|---|---|"]
     return "\n".join(lines + [f"| {paper} | {' | '.join(map(str, row))} |"
                               for paper, row in zip(counts.index, counts.to_numpy(), strict=True)])
 

@@ -135,6 +135,8 @@ class _Reader:
             return self.read(self.parse(text))
         except (KeyError, TypeError) as error:
             raise ValueError(f"the rule {text!r} does not fit its tables: {error}") from None
+        except ZeroDivisionError:
+            raise ValueError(f"the rule {text!r} divides by zero: choose another denominator") from None
 
     def read(self, node: ast.expr) -> Any:
         reader = getattr(self, f"_{type(node).__name__.lower()}", None)

@@ -136,6 +136,8 @@ def same(sheet: Sheet, row: str, other: Sheet, other_row: str) -> pd.Series:
 def spearman(one: pd.Series, two: pd.Series) -> float:
     """Rank correlation of two columns over the rows that both have."""
     rows = [name for name in one.index if name in two.index]
+    if min(one[rows].nunique(), two[rows].nunique()) < 2:
+        raise ValueError("a column of equal numbers, or of one, has no rank correlation")
     return float(stats.spearmanr(one[rows], two[rows]).statistic)
 
 
