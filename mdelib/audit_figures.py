@@ -92,12 +92,12 @@ def possible_region(mean: pd.Series, root: pd.Series, names: tuple[str, str]) ->
     axis.plot([0, top], [0, top], color="0.5", lw=1)
     axis.plot(mean, root, "o", color=COLOURS[1])
     for place, name in enumerate(root.sort_values().index):
-        at = (0.86 * top, top * (0.35 + 0.07 * place))
+        at = (1.12 * top, top * (0.3 + 0.09 * place))
         axis.annotate(name, (mean[name], root[name]), xytext=at, fontsize=8, va="center",
                       arrowprops={"arrowstyle": "-", "color": "0.6", "lw": 0.8})
     axis.text(0.15 * top, 0.8 * top, "possible", color=COLOURS[2])
-    axis.text(0.4 * top, 0.1 * top, "impossible", color=COLOURS[1])
-    axis.set(xlabel=f"column headed {names[0]}", ylabel=f"column headed {names[1]}", xlim=(0, 1.1 * top),
+    axis.text(0.55 * top, 0.1 * top, "impossible", color=COLOURS[1])
+    axis.set(xlabel=f"column headed {names[0]}", ylabel=f"column headed {names[1]}", xlim=(0, 1.5 * top),
              ylim=(0, top), aspect="equal")
     return figure
 

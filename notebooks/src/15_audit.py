@@ -140,11 +140,11 @@ lesson.figure(audit_figures.quantities(spoken), "quantities", "Numbers in words 
 
 # %%
 sarpn = by_id["huynh2021-sec4.3-sarpn"].quantities[0]
-sizes = by_id["huynh2021-sec4.3-one-size"]
+smallest, largest = map(float, by_id["huynh2021-sec4.3-one-size"].seen.split(" < "))
 lesson.say(f"""Look at **{sarpn.printed}** of huynh2021: SARPN is said to be that many times larger than FuSaNet. The
 printed sizes give {sarpn.value:.2f}, which would print as {sarpn.value:.1f}. Not an error: FuSaNet's 8.1 M is rounded
 too, and the quotient may be anything from {sarpn.low:.2f} to {sarpn.high:.2f}. All six quotients in that sentence fit
-one size, between {sizes.seen.split(' < ')[0]} and {sizes.seen.split(' < ')[1]} million. An auditor who takes printed
+one size, between {smallest:.3f} and {largest:.3f} million. An auditor who takes printed
 digits for exact numbers accuses the innocent.""")
 
 # %% [markdown]
@@ -193,8 +193,9 @@ lesson.figure(audit_figures.size_against_error(sheets, "FuSaNet"), "sizes", "Par
               alt="Two scatter plots of RMSE against the number of parameters without a visible trend.")
 rho = {name: spearman(sheet.column("params").drop("FuSaNet"), sheet.column("rmse").drop("FuSaNet"))
        for name, sheet in sheets.items()}
+verdict = by_id["huynh2021-abs-compromise"].words
 lesson.say(" ".join(f"{name}: rank correlation {value:+.2f}." for name, value in rho.items())
-           + " There is no compromise to be seen.")
+           + f" Where larger is better it would be well below zero. Verdict: **{verdict}**.")
 
 # %% [markdown]
 # ## Impossible as printed
