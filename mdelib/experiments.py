@@ -14,11 +14,12 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from mdelib.distill.settings import Distillation
 from mdelib.provenance import find_home
 from mdelib.train import TrainSettings
 
-__all__ = ["SCALES", "Experiment", "Points", "Run", "RunSettings", "Selectivity", "Sparse", "Transfer", "check_name",
-           "list_experiments", "load_experiment"]
+__all__ = ["SCALES", "Distillation", "Experiment", "Points", "Run", "RunSettings", "Selectivity", "Sparse", "Transfer",
+           "check_name", "list_experiments", "load_experiment"]
 
 SCALES = ("smoke", "lab", "study", "paper")
 Measures = Literal["depth", "edges", "dissection"]
@@ -127,6 +128,8 @@ class RunSettings(Strict):
         points: train a FuSaNet with guiding points and its own losses; `loss` plays no part then. See `Points`.
         transfer: score the network of another run, which `network`, `network_scale`, `network_options` and `size` must
             agree with, instead of training one. See `Transfer`.
+        distillation: train a student with what a teacher says, or with the truth, by a loss of its own; `loss` plays
+            no part then. See `mdelib.distill.settings.Distillation`.
     """
 
     network: str
@@ -147,6 +150,7 @@ class RunSettings(Strict):
     sparse: Sparse | None = None
     points: Points | None = None
     transfer: Transfer | None = None
+    distillation: Distillation | None = None
 
     @model_validator(mode="after")
     def _units_are_named(self) -> RunSettings:
@@ -177,10 +181,26 @@ class RunSettings(Strict):
                              "'measures', 'selectivity' and 'sparse' as they come")
         return self
 
+    @model_validator(mode="after")
+    def _students_are_complete(self) -> RunSettings:
+        if self.distillation is None:
+            return self
+        others = (self.selectivity, self.sparse, self.points, self.transfer, self.weights)
+        if self.train is None or any(other is not None for other in others):
+            raise ValueError("a run with the setting 'distillation' trains a student: give it 'train', and leave "
+                             "'weights', 'selectivity', 'sparse', 'points' and 'transfer' as they come")
+        if not self.network.startswith("densedepth_"):
+            raise ValueError(f"the setting 'distillation' trains a student of TIE-KD, not {self.network!r}: name "
+                             "densedepth_mobilenetv2, densedepth_resnet18 or densedepth_resnet50")
+        if self.distillation.loss == "tie_kd" and self.network_options.get("head", "dpm") != "dpm":
+            raise ValueError("TIE-KD's loss needs a student that says probabilities: set network_options to "
+                             "{head: dpm}, or choose a response loss")
+        return self
+
     def plain(self) -> dict[str, Any]:
         """As JSON holds it. What a run does not use is left out, so that a new setting leaves old keys alone."""
         return {name: value for name, value in self.model_dump(mode="json").items()
-                if name not in ("selectivity", "sparse", "points", "transfer") or value is not None}
+                if name not in ("selectivity", "sparse", "points", "transfer", "distillation") or value is not None}
 
 
 class Run(Strict):

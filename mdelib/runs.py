@@ -25,6 +25,8 @@ from mdelib.data.base import DepthBatch, DepthData, resize_depth
 from mdelib.data.cache import cached_tensors
 from mdelib.dgr import add_dgr
 from mdelib.dissection import dissection_measures
+from mdelib.distill.teachers import TeacherSource, learned_views, teacher_maps
+from mdelib.distill.training import StudentTraining, distillation_scores
 from mdelib.edges import edge_scores, region_errors
 from mdelib.experiments import Run, Selectivity, check_name, load_experiment
 from mdelib.fusanet import FuSaNetLoss
@@ -67,12 +69,14 @@ def _network(run: Run) -> DepthNetwork:
 
 
 def needed(run: Run) -> list[Run]:
-    """The runs whose trained networks a run works with: explained, the other one, or scored on new data; mostly none.
+    """The runs whose networks a run works with: explained, the other one, scored on new data, teachers; mostly none.
 
     Raises:
         ValueError: a run that does not exist, or whose network or image size is not what `run` says.
     """
     chosen = run.settings
+    if chosen.distillation:
+        return list(filter(None, (_teacher_run(run, name) for name in chosen.distillation.asked)))
     named = [(part, getattr(chosen.sparse, part), run.data) for part in ("explained", "other") if chosen.sparse]
     named += [("scored", chosen.transfer.run, chosen.transfer.data)] if chosen.transfer else []
     found = []
@@ -92,13 +96,14 @@ def needed(run: Run) -> list[Run]:
 
 @lru_cache(maxsize=256)
 def _code(network: str, loss: str, trained: bool, measures: tuple[str, ...], regularised: bool, refined: bool,
-          data: str, sparse: bool = False, points: bool = False) -> str:
+          data: str, sparse: bool = False, points: bool = False, distilled: bool = False) -> str:
     """The source behind a run. How results are stored and where they come from cannot change a number."""
     objects: list[Any] = [models.NETWORKS[network], evaluation.evaluate, evaluation.pooled]
     objects += [fit, cached_tensors] if trained else []
-    objects += [LOSSES[loss]] if trained and not sparse and not points else []
+    objects += [LOSSES[loss]] if trained and not sparse and not points and not distilled else []
     objects += [MaskNetwork, MaskTraining, sparse_scores] if sparse else []
     objects += [FuSaNetTraining, FuSaNetLoss, fusanet_scores] if points else []
+    objects += [StudentTraining, learned_views, teacher_maps, distillation_scores] if distilled else []
     objects += [_edge_measures] if "edges" in measures else []
     objects += [dissection_measures, depth_bin_edges, cached_tensors] if "dissection" in measures else []
     objects += [_regularised] if trained and regularised else []
@@ -122,7 +127,8 @@ def run_key(run: Run) -> str:
         "code": _code(chosen.network, chosen.loss, chosen.train is not None, chosen.measures,
                       bool(chosen.selectivity and chosen.selectivity.weight),
                       chosen.network_options.get("dgr") is not None, run.data, chosen.sparse is not None,
-                      chosen.points is not None),
+                      chosen.points is not None, chosen.distillation is not None),
+        **({"teachers": [_teacher(run, one).key for one in chosen.distillation.asked]} if chosen.distillation else {}),
         **({"needed": [run_key(one) for one in needed(run)]} if chosen.sparse or chosen.transfer else {})})
 
 
@@ -145,6 +151,7 @@ class Task:
     loss: AbstractContextManager[Loss]  # gives what training minimises
     # of the test data: the views' names, (N,) values per measure, further numbers of all views together
     measure: Callable[[DepthData], tuple[Sequence[str], dict[str, torch.Tensor], dict[str, float]]]
+    learned: Callable[[DepthBatch], DepthBatch] = lambda views: views  # what of the training views is learned from
 
 
 def execute(run: Run, *, device: str | torch.device = "cpu", progress: Progress | None = None) -> Result:
@@ -159,11 +166,12 @@ def execute(run: Run, *, device: str | torch.device = "cpu", progress: Progress 
     for one in needed(run):  # trained first where they are missing, and not on this run's clock
         execute(one, device=device)
     started = time.perf_counter()
-    task = (_mask_task if chosen.sparse else _points_task if chosen.points else _depth_task)(run, device)
+    task = (_mask_task if chosen.sparse else _points_task if chosen.points
+            else _distill_task if chosen.distillation else _depth_task)(run, device)
     history, tables = [], {}
     elsewhere, cpu = 0.0, None  # seconds: of training before this process took over; of the CPU, if all were here
     if chosen.train is not None:
-        views = _tensors(run, chosen.train_split)
+        views = task.learned(_tensors(run, chosen.train_split))
         checkpoint = folder / f"checkpoint-{key}.pt"
         resumed, begun, busy = checkpoint.is_file(), time.perf_counter(), time.process_time()
         with task.loss as loss:
@@ -234,6 +242,43 @@ def _points_task(run: Run, device: str | torch.device) -> Task:
                             recolour=points.recolour, half=half).to(device)
     score = partial(fusanet_scores, model.network, protocol=chosen.protocol, size=chosen.size, device=device)
     return Task(model, model.network, nullcontext(model.loss), score)
+
+
+def _distill_task(run: Run, device: str | torch.device) -> Task:
+    """The run's student, what it learns from, and how near it comes to the truth and to the teachers (choi2024)."""
+    chosen, setting = run.settings, run.settings.distillation
+    maps = {name: partial(teacher_maps, _teacher(run, name), size=chosen.size, folder=store.runs_root() / "cache",
+                          device=device) for name in setting.asked}
+    torch.manual_seed(run.seed)
+    model = StudentTraining(_network(run), setting.loss, **setting.options).to(device)
+    extra = partial(_edge_measures, size=chosen.size) if "edges" in chosen.measures else None
+    score = partial(distillation_scores, model.student, protocol=chosen.protocol, size=chosen.size, device=device,
+                    teachers={name: maps[name] for name in setting.compared}, extra=extra,
+                    top_rows=setting.top_rows(chosen.size[0]))
+    return Task(model, model.student, nullcontext(model.loss), score,
+                partial(learned_views, maps.get(setting.teacher), _data(run, chosen.train_split, lazy=True)))
+
+
+def _teacher_run(run: Run, name: str) -> Run | None:
+    """The run whose network is the teacher `name`; None for one that comes with weights."""
+    chosen = run.settings.distillation.teachers[name]
+    if chosen.run is None:
+        return None
+    experiment, variant = chosen.run.split("/")
+    one, = load_experiment(experiment).runs(run.data, run.scale, variants=[variant], seeds=[chosen.seed])
+    return one
+
+
+def _teacher(run: Run, name: str) -> TeacherSource:
+    """The teacher `name` of a run; its network is made only when its maps are not on disk."""
+    chosen, one = run.settings.distillation.teachers[name], _teacher_run(run, name)
+    if one is not None:
+        build = partial(network, one.experiment, one.variant, one.data, one.scale, one.seed)
+        return TeacherSource(run_key(one), chosen.size or one.settings.size, build)
+    key = provenance.digest([chosen.network, models.weights_digest(chosen.weights),
+                             provenance.source_key(models.NETWORKS[chosen.network])])
+    build = partial(models.create_model, chosen.network, weights=chosen.weights)
+    return TeacherSource(key, chosen.size or run.settings.size, build)
 
 
 def _fixed(run: Run, device: str | torch.device) -> list[DepthNetwork]:

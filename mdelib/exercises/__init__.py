@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from mdelib.exercises import (
     audit,
     distill,
+    distillation,
     fusion,
     hessian,
     metrics,
@@ -25,4 +26,4 @@ __all__ = ["check"]
 
 check = SimpleNamespace(**metrics.EXERCISES, **networks.EXERCISES, **selectivity.EXERCISES, **refinement.EXERCISES,
                         **sparse.EXERCISES, **transport.EXERCISES, **distill.EXERCISES, **fusion.EXERCISES,
-                        **hessian.EXERCISES, **audit.EXERCISES)
+                         **hessian.EXERCISES, **audit.EXERCISES, **distillation.EXERCISES)

@@ -19,6 +19,7 @@ from typing import Any
 from mdelib.models.adabins import adabins
 from mdelib.models.base import DepthNetwork, count_parameters, wrap
 from mdelib.models.bts import bts
+from mdelib.models.densedepth import densedepth_mobilenetv2, densedepth_resnet18, densedepth_resnet50
 from mdelib.models.depthformer import depthformer
 from mdelib.models.dpt import dpt
 from mdelib.models.fusanet import fusanet
@@ -52,6 +53,9 @@ NETWORKS: dict[str, Callable[..., DepthNetwork]] = {
     "meter_s": meter_s,
     "meter_xs": meter_xs,
     "meter_xxs": meter_xxs,
+    "densedepth_mobilenetv2": densedepth_mobilenetv2,
+    "densedepth_resnet18": densedepth_resnet18,
+    "densedepth_resnet50": densedepth_resnet50,
     "unet_mobilenetv3": unet_mobilenetv3,
 }
 
