@@ -118,6 +118,10 @@ def test_signed_maps_are_ranked_by_magnitude_unless_told() -> None:
     ties = torch.tensor([[[1.0, 0.0, 0.0, 0.0]]])
     assert pixel_ranks(ties).tolist() == [[[0, 1, 2, 3]]] and pixel_ranks(ties, "least").tolist() == [[[3, 0, 1, 2]]]
     assert {tuple(pixel_ranks(ties, ties="random", seed=seed)[0, 0].tolist()) for seed in range(20)} > {(0, 1, 2, 3)}
+    blocks = torch.tensor([[[9.0, 0, 1, 1, 5], [0, 0, 1, 1, 5]]])
+    assert pixel_ranks(blocks, block=2).tolist() == [[[2, 3, 6, 7, 0], [4, 5, 8, 9, 1]]]
+    assert pixel_ranks(blocks, "least", block=2).tolist() == [[[4, 5, 0, 1, 8], [6, 7, 2, 3, 9]]]
+    assert sorted(pixel_ranks(torch.rand(1, 5, 5), "random", block=2).flatten().tolist()) == list(range(25))
     assert sorted(pixel_ranks(torch.rand(1, 5, 5), "random").flatten().tolist()) == list(range(25))
 
 
@@ -261,7 +265,7 @@ def test_agreement_refuses(generator: torch.Generator) -> None:
 
 def test_infidelity_of_a_known_network(relevant: Tensor, generator: torch.Generator) -> None:
     model, image = Adding(relevant).eval(), torch.rand(2, 3, 10, 10, generator=generator)
-    contribution = integrated_gradients(model, image, steps=2)
+    contribution = integrated_gradients(model, image, steps=2, baseline="black")
     assert infidelity(model, image, contribution, fill=BLACK).max() < 1e-6  # every removal is predicted
     assert infidelity(model, image, 5 * contribution, fill=BLACK).max() < 1e-6  # in whatever unit
     rubbish = infidelity(model, image, torch.rand(2, 10, 10, generator=generator), fill=BLACK)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mdelib.attribution.batches import check_model
 from mdelib.attribution.fills import fill_image
-from mdelib.attribution.occlusion import occlusion
+from mdelib.attribution.occlusion import cell_numbers, occlusion
 from mdelib.attribution.targets import Target, error_to
 from mdelib.metrics import per_image_metrics
 from mdelib.models.base import check_image
@@ -48,7 +48,7 @@ class PerturbationCurve:
 def perturbation_curve(model: nn.Module, image: Tensor, attribution: Tensor | None, *, order: str = "most",
                        fractions: Sequence[float] = FRACTIONS, fill: str | Tensor = "mean",
                        target: Target | None = None, truth: Tensor | None = None, mask: Tensor | None = None,
-                       magnitude: bool = True, ties: str = "position", cell: int = 16, batch: int = 8,
+                       magnitude: bool = True, ties: str = "position", block: int = 1, cell: int = 16, batch: int = 8,
                        seed: int = 0) -> PerturbationCurve:
     """Errors of the depth map after the first f of the pixels in an order were filled, for several f.
 
@@ -66,6 +66,8 @@ def perturbation_curve(model: nn.Module, image: Tensor, attribution: Tensor | No
         truth, mask: (B, 1, H, W) metres and bool; if given, the scores against the truth as well.
         magnitude: rank signed maps by their magnitude, as the scores know no sign either; otherwise by value.
         ties: equal values are ranked by ``"position"``, row by row, or ``"random"``, by one fixed order of the pixels.
+        block: side of the squares that are filled together, ranked by their mean; 1 fills pixel by pixel, which leaves
+            a grain that the network has never seen, and the more of it the smoother the picture was there.
         cell: of the oracle.
         batch: the most images in the network at a time, perturbed copies counted: memory does not grow with
             fractions or images.
@@ -81,8 +83,9 @@ def perturbation_curve(model: nn.Module, image: Tensor, attribution: Tensor | No
     check_model(model)
     require_known("order", order, ORDERS)
     shares = _checked_fractions(fractions)
-    if batch < 1:
-        raise ValueError(f"batch={batch}: at least one image has to go through the network at a time")
+    if batch < 1 or block < 1:
+        raise ValueError(f"batch={batch}, block={block}: at least one image has to go through the network at a time, "
+                         "and a block has at least one pixel")
     if truth is not None and truth.shape != (len(image), 1, *image.shape[-2:]):
         raise ValueError(f"truth {tuple(truth.shape)} and image {tuple(image.shape)} do not fit: expected depth "
                          "(B, 1, H, W) at the image's size")
@@ -94,7 +97,8 @@ def perturbation_curve(model: nn.Module, image: Tensor, attribution: Tensor | No
         if order == "oracle":
             alone = error_to(full, mask=None if mask is None else mask)
             attribution = occlusion(model, image, alone, cell=cell, fill=instead, batch=batch)
-        ranks = pixel_ranks(_needed(attribution, image, order), order, magnitude=magnitude, ties=ties, seed=seed)
+        ranks = pixel_ranks(_needed(attribution, image, order), order, magnitude=magnitude, ties=ties, block=block,
+                            seed=seed)
         for index in range(len(image)):
             one = slice(index, index + 1)
             question = None if target is None else target.of(one, len(image))
@@ -112,12 +116,12 @@ def perturbation_curve(model: nn.Module, image: Tensor, attribution: Tensor | No
 
 
 def pixel_ranks(attribution: Tensor, order: str = "most", *, magnitude: bool = True, ties: str = "position",
-                seed: int = 0) -> Tensor:
+                block: int = 1, seed: int = 0) -> Tensor:
     """The place of every pixel in the order in which pixels are filled, (B, H, W) from 0.
 
     Args:
-        attribution: (B, H, W) finite. order, magnitude, ties, seed: as in `perturbation_curve`; the oracle's order is
-            that of ``"most"``.
+        attribution: (B, H, W) finite. order, magnitude, ties, block, seed: as in `perturbation_curve`; the oracle's
+            order is that of ``"most"``. The pixels of a block come one after the other; the last one may be cut.
 
     Raises:
         ValueError: unknown order or ties.
@@ -127,10 +131,16 @@ def pixel_ranks(attribution: Tensor, order: str = "most", *, magnitude: bool = T
     values = attribution.detach().flatten(1)
     batch, count = values.shape
     if order == "random":
-        draws = [torch.randperm(count, generator=torch.Generator().manual_seed(seed + index))
-                 for index in range(batch)]
-        return torch.stack(draws).view_as(attribution).to(attribution.device)
+        draws = [torch.rand(count, generator=torch.Generator().manual_seed(seed + index)) for index in range(batch)]
+        values = torch.stack(draws).to(values.device)
     values = values.abs() if magnitude else values
+    if block > 1:
+        cells = cell_numbers(*attribution.shape[-2:], block).flatten().to(values.device)
+        means = values.new_zeros(batch, int(cells[-1]) + 1).index_add(1, cells, values) / cells.bincount()
+        _, of_cell = means.sort(dim=1, descending=order != "least", stable=True)
+        values = torch.empty_like(of_cell).scatter_(1, of_cell, torch.arange(
+            of_cell.shape[1], device=values.device).expand(batch, -1))[:, cells]  # the place of each pixel's block
+        order = "least"
     places = torch.arange(count) if ties == "position" else torch.randperm(
         count, generator=torch.Generator().manual_seed(seed))
     places = places.to(values.device)

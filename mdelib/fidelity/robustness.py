@@ -62,7 +62,7 @@ def infidelity(model: nn.Module, image: Tensor, attribution: Tensor, target: Tar
                 answer, _squares(instead[one], side, generator), image[one].double(),
                 (attribution[one].double() / 3)[:, None].expand_as(image[one]),
                 additional_forward_args=question.maps or None, n_perturb_samples=samples,
-                max_examples_per_batch=batch, normalize=True))
+                max_examples_per_batch=min(batch, samples), normalize=True))
         change = float((torch.cat(answer.given) - whole).square().sum()) / samples
         rows.append(left / change if change > 0 else float("nan"))
     return torch.tensor(rows, dtype=torch.float64)

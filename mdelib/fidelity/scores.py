@@ -24,7 +24,8 @@ __all__ = ["CONTRIBUTIONS", "CONTROLS", "TARGETS", "attribution_scores", "maps_o
 
 TARGETS = ("mean_depth", "near_far")
 CONTROLS = ("random", "oracle")  # orders of pixels that are no explanation, scored like one
-CONTRIBUTIONS = ("integrated_gradients", "input_x_gradient")  # maps that should add up to the target's change
+# Maps that should add up to the target's change, and the image that it is counted from.
+CONTRIBUTIONS = {"integrated_gradients": "mean", "input_x_gradient": "black"}
 
 
 def attribution_scores(network: nn.Module, data: DepthData, protocol: str | Protocol, *, size: tuple[int, int],
@@ -40,7 +41,8 @@ def attribution_scores(network: nn.Module, data: DepthData, protocol: str | Prot
       things use to be.
     - ``gap_rmse``, ``gap_abs_rel``, ``gap_delta1``: `curve_gap` of most against least relevant first, against the
       unperturbed prediction, with the first of the fills. ``gap_rmse_truth``: against the truth at `size`.
-      ``gap_rmse_<fill>``: with the other fills. ``gap_target``: of the target's own change.
+      ``gap_rmse_<fill>``: with the other fills, over every second fraction. ``gap_target``: of the target's own
+      change. ``gap_rmse_block``: when whole blocks of `cell` pixels are filled, over every second fraction.
     - ``infidelity``: see `mdelib.fidelity.infidelity`.
     - ``completeness``: `completeness_error` of a method whose map should add up.
     - further, means over images: ``rmse_most_10``, ``rmse_least_10``, ...: the curves' heights at each percentage.
@@ -50,7 +52,7 @@ def attribution_scores(network: nn.Module, data: DepthData, protocol: str | Prot
         size: (height, width) of the images that are explained.
         method: of `mdelib.attribution.METHODS` or `CONTROLS`. options: of the method.
         target: ``"mean_depth"``, or ``"near_far"`` by the network's own prediction.
-        fractions, fills: of the curves. cell: of the oracle. samples: of the infidelity.
+        fractions, fills: of the curves. cell: of the oracle and of blocks. samples: of the infidelity.
         batch: the most images in the network at a time. device: where the network is.
 
     Returns:
@@ -63,7 +65,7 @@ def attribution_scores(network: nn.Module, data: DepthData, protocol: str | Prot
     """
     require_known("target", target, TARGETS)
     names, per_image = evaluate(network, data, protocol, size=size, batch=batch, device=device)
-    options = dict(options or {})
+    options, fewer = dict(options or {}), fractions[1::2] if len(fractions) > 3 else fractions
     maps, depths, rows, heights = [], [], [], {}
     for start in range(0, len(data), batch):
         views = [data[index] for index in range(start, min(start + batch, len(data)))]
@@ -76,20 +78,23 @@ def attribution_scores(network: nn.Module, data: DepthData, protocol: str | Prot
         found = maps_of(network, image, method, question, cell=cell, batch=batch, seed=start, options=options)
         row: dict[str, Tensor] = {}
         for fill in fills:
-            most, least = (perturbation_curve(network, image, found, order=order, fractions=fractions, fill=fill,
-                                              target=question, truth=truth, mask=known, ties="random", batch=batch)
-                           for order in ("most", "least"))
             first = fill == fills[0]
+            most, least = (perturbation_curve(
+                network, image, found, order=order, fractions=fractions if first else fewer, fill=fill,
+                target=question, truth=truth, mask=known, ties="random", batch=batch) for order in ("most", "least"))
             for score in (*SCORES, "rmse_truth", "target") if first else ("rmse",):
                 row[f"gap_{score}" if first else f"gap_{score}_{fill}"] = curve_gap(most, least, score)
             for curve in (most, least):
                 for share, height in zip(curve.fractions.tolist(), curve.scores["rmse"].T, strict=True):
                     ending = "" if first else f"_{fill}"
                     heights.setdefault(f"rmse_{curve.order}_{round(100 * share)}{ending}", []).append(height)
+        most, least = (perturbation_curve(network, image, found, order=order, fractions=fewer, fill=fills[0],
+                                          ties="random", block=cell, batch=batch) for order in ("most", "least"))
+        row["gap_rmse_block"] = curve_gap(most, least)
         row["infidelity"] = infidelity(network, image, found, question, fill=fills[0], samples=samples, batch=batch)
         if method in CONTRIBUTIONS:
             row["completeness"] = completeness_error(network, image, found, question, batch=batch,
-                                                     baseline=options.get("baseline", "black"))
+                                                     baseline=options.get("baseline", CONTRIBUTIONS[method]))
         rows.append(row)
         maps.append(found.cpu())
         depths.append(depth.cpu())
