@@ -100,6 +100,7 @@ def test_targets_by_hand() -> None:
     assert targets.pixel(1, 0)(depth) == 3
     assert targets.region(left)(depth) == 2
     assert targets.contrast(~left, left)(depth) == 2
+    assert targets.weighted(torch.tensor([[[[1.0, 0], [-2, 0]]]]))(depth) == -5
     assert targets.near_far(depth)(depth) == 5
     assert targets.near_far(depth, share=0.5)(depth) == 3
     assert targets.near_far(depth, mask=depth < 5)(depth) == 2
@@ -140,7 +141,8 @@ def test_error_target_has_a_gradient(generator: torch.Generator) -> None:
     (lambda d: targets.near_far(d, share=0.6), "at most half"), (lambda d: targets.near_far(d * torch.nan), "finite"),
     (lambda d: targets.edge(torch.ones_like(d), 1, 1), "two sides"), (lambda d: targets.edge(d, 9, 0), "inside"),
     (lambda d: targets.error_to(d, measure="rsme"), "unknown error"), (lambda d: targets.error_to(0 * d), "any pixel"),
-    (lambda d: targets.mean_depth()(d[0]), "expected depth"),
+    (lambda d: targets.mean_depth()(d[0]), "expected depth"), (lambda d: targets.weighted(0 * d), "all zero"),
+    (lambda d: targets.weighted(d[:, 0]), "expected finite"), (lambda d: targets.weighted(d / 0), "expected finite"),
 ])
 def test_targets_refuse(make: Callable[[Tensor], object], message: str, generator: torch.Generator) -> None:
     with pytest.raises(ValueError, match=message):

@@ -16,6 +16,8 @@ from mdelib.fidelity import (
     KINDS,
     attribution_fidelity,
     correlation,
+    cue_scores,
+    cue_truth,
     curve_area,
     curve_gap,
     gap_interval,
@@ -293,6 +295,44 @@ def test_sensitivity_of_known_explanations() -> None:
     assert torch.equal(found, sensitivity(lambda x: x.mean(1), image, radius=0.1, samples=6))
     with pytest.raises(ValueError, match="positive"):
         sensitivity(lambda x: x.mean(1), image, radius=0)
+
+
+# cues
+
+
+def test_a_cue_whose_effect_is_known() -> None:
+    """Depth rises by 3 x in the left half alone: a cue in the top left moves the depth there alone."""
+    class Left(nn.Module):
+        def forward(self, image: Tensor) -> Tensor:
+            depth = 2 + 0 * image.mean(1, keepdim=True)
+            depth[..., :4] += 3 * image.mean(1, keepdim=True)[..., :4]
+            return depth
+
+    twin = torch.full((1, 3, 8, 8), 0.25)
+    image = twin.clone()
+    image[..., :2, :2] += 0.5
+    image[..., 6:, 6:] += 0.5  # a cue that the network does not see
+    truth = cue_truth(Left().eval(), image, twin, cell=2)
+    assert float(truth.change) == pytest.approx((4 * 1.5**2 / 64) ** 0.5)
+    assert truth.region.sum() == 8
+    assert float(truth.target(Left()(image)) - truth.target(Left()(twin))) == pytest.approx(1)
+    wanted = torch.zeros(8, 8)
+    wanted[:2, :2] = 0.25
+    torch.testing.assert_close(truth.effect[0], wanted)
+    right = cue_scores(truth.effect, truth)
+    assert float(right["effect"]) == pytest.approx(1) and float(right["lift"]) == pytest.approx(8)
+    assert float(right["auc"]) == pytest.approx(0.5 + 0.5 * 4 / 8)
+    wrong = cue_scores(1 - truth.effect, truth)
+    assert float(wrong["auc"]) < 0.5 and float(wrong["effect"]) == pytest.approx(-1)
+    found = saliency(Left().eval(), image, truth.target)
+    torch.testing.assert_close(found, wanted[None] / 0.25 * found.max())  # the question weighs nothing else
+    for bad, message in ((twin, "are equal"), (twin[..., :4], "do not fit")):
+        with pytest.raises(ValueError, match=message):
+            cue_truth(Left().eval(), image[..., :8] if message == "do not fit" else twin, bad)
+    unseen = twin.clone()
+    unseen[..., 6:, 6:] = 1
+    with pytest.raises(ValueError, match="nothing to explain"):
+        cue_truth(Left().eval(), unseen, twin)
 
 
 # forgetting

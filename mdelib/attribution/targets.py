@@ -15,7 +15,8 @@ from torch import Tensor
 
 from mdelib.protocols import require_known
 
-__all__ = ["ERRORS", "Target", "contrast", "edge", "error_to", "mean_depth", "near_far", "pixel", "region"]
+__all__ = ["ERRORS", "Target", "contrast", "edge", "error_to", "mean_depth", "near_far", "pixel", "region",
+           "weighted"]
 
 ERRORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": lambda pred, truth: (pred - truth).square(),
@@ -110,6 +111,19 @@ def contrast(far: Tensor, near: Tensor) -> Target:
     """Mean depth of one region minus that of another, masks as in `region`: how far one lies behind the other."""
     masks = _checked_mask(far, "contrast"), _checked_mask(near, "contrast")
     return Target("depth between two regions", _mean_between, masks)
+
+
+def weighted(weights: Tensor, name: str = "weighted depth") -> Target:
+    r"""Any linear question, :math:`\sum_i w_i d_i`, with finite weights (B or 1, 1, H, W) of any sign.
+
+    Raises:
+        ValueError: weights of another shape, or not finite, or all zero in an image.
+    """
+    if weights.ndim != 4 or weights.shape[1] != 1 or not torch.isfinite(weights).all():
+        raise ValueError(f"weights of shape {tuple(weights.shape)} came: expected finite ones, (B, 1, H, W)")
+    if not weights.flatten(1).any(1).all():
+        raise ValueError("the weights of an image are all zero: they ask nothing; leave that image out")
+    return Target(name, lambda depth, one: (depth * one).flatten(1).sum(1), (weights.detach(),))
 
 
 def near_far(depth: Tensor, *, share: float = 0.25, mask: Tensor | None = None) -> Target:

@@ -8,10 +8,21 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from mdelib.exercises import distill, fusion, hessian, metrics, networks, refinement, selectivity, sparse, transport
+from mdelib.exercises import (
+    attribution,
+    distill,
+    fusion,
+    hessian,
+    metrics,
+    networks,
+    refinement,
+    selectivity,
+    sparse,
+    transport,
+)
 
 __all__ = ["check"]
 
 check = SimpleNamespace(**metrics.EXERCISES, **networks.EXERCISES, **selectivity.EXERCISES, **refinement.EXERCISES,
                         **sparse.EXERCISES, **transport.EXERCISES, **distill.EXERCISES, **fusion.EXERCISES,
-                        **hessian.EXERCISES)
+                        **hessian.EXERCISES, **attribution.EXERCISES)
