@@ -23,7 +23,7 @@ def write_costs(folder: Path) -> Path:
     Notebooks that the batch has not executed keep the cost that stands there.
 
     Args:
-        folder: of the batch, see `mdelib.batch.folder_of_batch`.
+        folder: of the batch, see `mdelib.headless.folder_of_batch`.
 
     Raises:
         FileNotFoundError: no notebook was executed there.
