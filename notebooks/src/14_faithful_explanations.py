@@ -274,6 +274,8 @@ twins, region = (torch.stack(parts) for parts in zip(*((p[3].image, p[3].extras[
                                                      strict=True))
 truth = cue_truth(network, images, twins, region=region, cell=lesson.pick(smoke=12, lab=16))
 answers = {method: map_of(network, images, method, truth.target) for method in METHODS}
+answers["twin"] = integrated_gradients(network, images, truth.target, baseline=twins, **OPTIONS["integrated_gradients"])
+answers["truth"] = truth.effect
 pointing = {method: cue_scores(found, truth) for method, found in answers.items()}
 
 # %%
@@ -286,16 +288,22 @@ lesson.figure(attribution_figures.cue_rows(rows), "cues", "One row a cue. The th
 
 # %%
 rows = []
-for method in METHODS:
-    by_cue = {cue: torch.tensor([one == cue for one in cues]) for cue in dict.fromkeys(cues)}
+CUE_NAMES = {**NAMES, "twin": "integrated gradients from the twin", "truth": "the true effect"}
+by_cue = {cue: torch.tensor([one == cue for one in cues]) for cue in dict.fromkeys(cues)}
+for method in answers:
     auc, effect = pointing[method]["auc"], pointing[method]["effect"]
-    rows.append({"map": NAMES[method], **{f"where: {cue}": float(auc[at].mean()) for cue, at in by_cue.items()},
+    rows.append({"map": CUE_NAMES[method], **{f"where: {cue}": float(auc[at].mean()) for cue, at in by_cue.items()},
                  "where, all": float(auc.mean()), "how much, all": float(effect.mean())})
 cue_table = pd.DataFrame(rows).set_index("map")
 lesson.table(cue_table.reset_index(), "cue_scores", f"Do maps point at the cue? Transformer, {len(cues)} pairs of "
              "rooms. Where: AUC, 0.5 is chance. How much: rank correlation with the true effect over cells.")
 
 # %% [markdown]
+# The last two rows are no competitors. *From the twin* is integrated gradients that walk from the room without the cue
+# to the room with it: told what to compare with, the method answers well. The same method from the mean colour is asked
+# a broader question, "what made this change possible at all?", and much of the room takes part in that. **The
+# baseline is half of the question.**
+#
 # ## Judges that disagree
 #
 # Every measure ranks the same maps. If they measured one thing called "faithfulness", the columns would look alike.
