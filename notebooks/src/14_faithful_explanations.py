@@ -274,7 +274,8 @@ twins, region = (torch.stack(parts) for parts in zip(*((p[3].image, p[3].extras[
                                                      strict=True))
 truth = cue_truth(network, images, twins, region=region, cell=lesson.pick(smoke=12, lab=16))
 answers = {method: map_of(network, images, method, truth.target) for method in METHODS}
-answers["twin"] = integrated_gradients(network, images, truth.target, baseline=twins, **OPTIONS["integrated_gradients"])
+steps = OPTIONS["integrated_gradients"]["steps"]
+answers["twin"] = integrated_gradients(network, images, truth.target, baseline=twins, steps=steps)
 answers["truth"] = truth.effect
 pointing = {method: cue_scores(found, truth) for method, found in answers.items()}
 
@@ -299,10 +300,10 @@ lesson.table(cue_table.reset_index(), "cue_scores", f"Do maps point at the cue? 
              "rooms. Where: AUC, 0.5 is chance. How much: rank correlation with the true effect over cells.")
 
 # %% [markdown]
-# The last two rows are no competitors. *From the twin* is integrated gradients that walk from the room without the cue
-# to the room with it: told what to compare with, the method answers well. The same method from the mean colour is asked
-# a broader question, "what made this change possible at all?", and much of the room takes part in that. **The
-# baseline is half of the question.**
+# The last two rows are no competitors. *From the twin* is integrated gradients that walk from the room without the
+# cue to the room with it: it was told what to compare with. The same method from the mean colour is asked a broader
+# question, "what made this change possible at all?", and much of the room takes part in that. **The baseline is half
+# of the question.**
 #
 # ## Judges that disagree
 #
