@@ -5,17 +5,23 @@ Explained in notebooks/13_attribution.ipynb.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from mdelib.attribution import TITLES
+from mdelib.fidelity import gap_interval
 from mdelib.figures import COLOURS, SIGNED_MAP, WIDTH, new_figure, show_depth, show_image
+from mdelib.store import Result
 
-__all__ = ["along_the_way", "cue_rows", "curve_panels", "method_rows", "rank_table", "show_attribution"]
+__all__ = ["along_the_way", "cue_rows", "curve_panels", "method_rows", "rank_table", "show_attribution",
+           "study_values"]
 
 STRENGTH_MAP = "magma"
 CLIP = 99.0  # percentile of the magnitudes at which a map's colours end; a few pixels hold the extremes
@@ -152,3 +158,25 @@ def cue_rows(rows: Sequence[tuple[str, Tensor, Tensor, Tensor, Mapping[str, Tens
     for axis in axes.flat:
         axis.title.set_fontsize(9)
     return figure
+
+
+def study_values(results: Sequence[Result], prefix: str, columns: Mapping[str, str]) -> pd.DataFrame:
+    """One row a method of a network, one column a measure: mean over images and its 95 % interval.
+
+    Args:
+        results: of `experiments/attribution.yaml` and its like. prefix: of the network's variants.
+        columns: measure -> head of the column; a measure that a result does not have leaves a dash.
+    """
+    rows = []
+    for result in results:
+        method = result.variant.removeprefix(f"{prefix}_")
+        row = {"map": {**TITLES, "random": "random order", "oracle": "oracle"}.get(method, method)}
+        for measure, title in columns.items():
+            values = torch.tensor([math.nan if v is None else v for v in result.per_image.get(measure, [])])
+            if not torch.isfinite(values).any():
+                row[title] = "–"
+                continue
+            centre, (low, high) = gap_interval(values)
+            row[title] = f"{centre:+.2f} ({low:+.2f} to {high:+.2f})"
+        rows.append(row)
+    return pd.DataFrame(rows)

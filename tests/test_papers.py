@@ -79,6 +79,15 @@ def test_a_claim_is_judged_on_the_seeds_both_variants_have():
     assert (finding.seeds, finding.verdict) == (2, "agrees")
 
 
+def test_a_network_that_came_with_weights_is_judged_by_its_views_alone():
+    results = [result("a", 0, [1, 2, 3, 4]), result("b", 0, [2, 3, 4, 5])]
+    assert judge(CLAIM, results)[0].verdict == "inconclusive"
+    for one in results:
+        one.parameters["weights"] = "meter_xxs_nyu"
+    finding, = judge(CLAIM, results)
+    assert (finding.seeds, finding.verdict) == (1, "agrees")
+
+
 def test_missing_values_travel_as_null():
     finding, = judge(CLAIM, [result("a", 0, [1, None, 3, 4]), result("b", 0, [2, 3, 4, 5])])
     assert finding.difference == -1.0

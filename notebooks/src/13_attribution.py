@@ -244,10 +244,10 @@ for name, network in {**nets, "PixelFormer": windowed}.items():
 # %%
 figure = attribution_figures.method_rows(rows, labels=labels, titles=[SHORT.get(m, TITLES[m]) for m in METHODS])
 lesson.figure(figure, "methods", "Six methods, three networks, two rooms; target: mean depth. Red makes the scene "
-              "deeper, blue less deep.", alt="Rows of rooms with depth maps and attribution maps of very different character.")
+              "deeper, blue less deep.", alt="Rows of rooms, depth maps and attribution maps of very different kinds.")
 
 # %% [markdown]
-# Two things catch the eye. The CNN's gradients have a grid of 16 pixels, the same in both rooms: it is made by the
+# Two things catch the eye. The CNN's gradients have a regular grid, the same in both rooms: it is made by the
 # network's strides, not by the room. And the Transformer's rollout is made of blocks, because its first layers attend
 # to averages over blocks.
 #
