@@ -4,10 +4,10 @@ import sys
 
 from pathlib import Path
 
-from mdelib.batch import forget_outdated, plan
+from mdelib.batch import forget_outdated, plan, saved_plan
 
 DATA, SCALE = config.get("data", "scenes-rooms"), config.get("scale", "lab")
-STEPS = plan(DATA, SCALE)
+STEPS = saved_plan(Path(config["plan"])) if "plan" in config else plan(DATA, SCALE)
 MARKERS = {rule: [step.marker for step in STEPS if step.rule == rule]
            for rule in ("data", "train", "notebook", "report")}
 KEYS = {step.name: step.key for step in STEPS}

@@ -8,13 +8,14 @@ so a killed batch never loses what was finished, and nothing finished is made tw
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from mdelib.experiments import SCALES, Experiment, Run, check_name, list_experim
 from mdelib.headless import folder_of_batch, parameters_of, stored_key
 from mdelib.progress import follow
 
-__all__ = ["Step", "at_hand", "forget_outdated", "notebook_key", "plan", "reproduce"]
+__all__ = ["Step", "at_hand", "forget_outdated", "notebook_key", "plan", "reproduce", "saved_plan"]
 
 SECONDS = {"data": 30.0, "train": 60.0, "notebook": 25.0, "report": 8.0}  # until a step was measured
 
@@ -113,6 +114,11 @@ def plan(data: str, scale: str) -> list[Step]:
     return [*steps, Step("report", "report", done, SECONDS["report"])]
 
 
+def saved_plan(path: Path) -> list[Step]:
+    """The steps that `reproduce` has planned and written down, which takes a while, for the Snakefile."""
+    return [Step(**{**entry, "needs": tuple(entry["needs"])}) for entry in json.loads(path.read_text())]
+
+
 def _shown_by(source: Path, steps: Sequence[Step]) -> tuple[str, ...]:
     """The trainings of all experiments whose names stand in a notebook's source, in quotes: it may ask for them."""
     named = set(re.findall(r'"([a-z_0-9]+)"', source.read_text()))
@@ -174,8 +180,10 @@ def reproduce(data: str, scale: str, *, cores: int = 0, console: Console | None 
     workers = cores or os.cpu_count() or 1
     started = time.perf_counter()
     with store.lock(folder, "a batch"):
-        pending = {f"{step.rule} {step.name}": step.seconds for step in plan(data, scale) if not step.done}
+        steps = plan(data, scale)
+        pending = {f"{step.rule} {step.name}": step.seconds for step in steps if not step.done}
         if pending:
+            store.atomic_write(folder / "plan.json", json.dumps([asdict(step) for step in steps]))
             _run_snakemake(folder, data, scale, workers, pending, console)
     report = store.runs_root() / "report" / f"{data}-{scale}" / "index.html"
     console.print(f"{len(pending)} steps in {time.perf_counter() - started:.0f} s. The report: {report}",
@@ -188,7 +196,8 @@ def _run_snakemake(folder: Path, data: str, scale: str, workers: int, pending: d
     tied = "from mdelib.tether import attach; attach(); from snakemake.cli import main; main()"
     command = [sys.executable, "-c", tied, "--snakefile", str(provenance.find_home() / "Snakefile"),
                "--directory", str(folder), "--cores", str(workers), "--nolock", "--rerun-incomplete",
-               "--rerun-triggers", "mtime", "--keep-going", "--config", f"data={data}", f"scale={scale}"]
+               "--rerun-triggers", "mtime", "--keep-going", "--config", f"data={data}", f"scale={scale}",
+               "plan=plan.json"]
     environment = {**tether.environment(), "MDE_RUNS": str(store.runs_root().resolve())}
     log = folder / "log.txt"
     with log.open("w") as out:
