@@ -4,12 +4,13 @@ import sys
 
 from pathlib import Path
 
-from mdelib.batch import forget_outdated, plan
+from mdelib.batch import forget_outdated, plan, saved_plan
 
 DATA, SCALE = config.get("data", "scenes-rooms"), config.get("scale", "lab")
-STEPS = plan(DATA, SCALE)
+STEPS = saved_plan(Path(config["plan"])) if "plan" in config else plan(DATA, SCALE)
 MARKERS = {rule: [step.marker for step in STEPS if step.rule == rule]
            for rule in ("data", "train", "notebook", "report")}
+KEYS = {step.name: step.key for step in STEPS}
 FIRST = {step.name: [f"done/train/{name}.done" for name in step.needs] for step in STEPS}
 MDE = f"{sys.executable} -m mdelib.cli"
 CHOICE = f"--data {DATA} --scale {SCALE}"
@@ -32,14 +33,15 @@ rule train:
     shell: "{MDE} run {wildcards.experiment} --variant {wildcards.variant} --seed {wildcards.seed} {CHOICE}"
 
 rule notebook:
-    input: MARKERS["data"], MARKERS["train"]
+    input: MARKERS["data"], lambda wildcards: FIRST[wildcards.name]
     output: touch("done/notebook/{name}.done")
+    params: key=lambda wildcards: KEYS[wildcards.name]
     message: "STEP notebook {wildcards.name}"
     threads: 1
-    shell: "{MDE} notebook {wildcards.name} {CHOICE}"
+    shell: "{MDE} notebook {wildcards.name} {CHOICE} --key {params.key}"
 
 rule report:
-    input: MARKERS["notebook"]
+    input: MARKERS["notebook"], MARKERS["train"]
     output: touch("done/report/{name}.done")
     message: "STEP report {wildcards.name}"
     shell: "{MDE} report {CHOICE}"

@@ -10,27 +10,25 @@ from __future__ import annotations
 import ast
 import json
 import os
-import resource
+import re
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import nbformat
-import papermill
 from rich.console import Console
 
 from mdelib import data as datasets
 from mdelib import provenance, references, runs, store, tether
-from mdelib.course import PARAMETERS
-from mdelib.editions import build, find_source, list_sources
+from mdelib.editions import find_source, list_sources
 from mdelib.experiments import SCALES, Experiment, Run, check_name, list_experiments, load_experiment
+from mdelib.headless import folder_of_batch, parameters_of, stored_key
 from mdelib.progress import follow
 
-__all__ = ["Step", "at_hand", "check_parameters", "folder_of_batch", "forget_outdated", "notebook_key", "plan",
-           "reproduce", "run_notebook"]
+__all__ = ["Step", "at_hand", "forget_outdated", "notebook_key", "plan", "reproduce", "saved_plan"]
 
 SECONDS = {"data": 30.0, "train": 60.0, "notebook": 25.0, "report": 8.0}  # until a step was measured
 
@@ -39,7 +37,8 @@ SECONDS = {"data": 30.0, "train": 60.0, "notebook": 25.0, "report": 8.0}  # unti
 class Step:
     """One step of the batch: its rule, its name, whether its result is there under the right key, what it costs.
 
-    `needs` names the trainings that must be finished before, so that no two steps make the same network.
+    `needs` names the trainings that must be finished before, so that no two steps make the same network. `key` is a
+    notebook's, see `notebook_key`.
     """
 
     rule: str
@@ -47,42 +46,12 @@ class Step:
     done: bool
     seconds: float
     needs: tuple[str, ...] = ()
+    key: str = ""
 
     @property
     def marker(self) -> str:
         """The file, inside the batch's folder, by which Snakemake knows that the step is done."""
         return f"done/{self.rule}/{self.name}.done"
-
-
-def folder_of_batch(data: str, scale: str) -> Path:
-    """Markers, executed notebooks and log of a batch."""
-    return store.runs_root() / "batch" / f"{data}-{scale}"
-
-
-def parameters_of(source: Path) -> dict[str, Any]:
-    """The parameters cell of a notebook source: name -> default."""
-    for cell in build(source).cells:
-        if "parameters" in cell.metadata.get("tags", ()):
-            return {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(cell.source).body
-                    if isinstance(node, ast.Assign)}
-    raise ValueError(f"{source.name} has no cell tagged 'parameters': add one with {', '.join(PARAMETERS)}")
-
-
-def check_parameters(number: str, given: dict[str, Any]) -> dict[str, Any]:
-    """All parameters of notebook `number`, defaults filled in.
-
-    Raises:
-        ValueError: a parameter that the notebook does not have, or one of another type. Papermill itself only
-            warns, and then runs for hours with the default.
-    """
-    defaults = parameters_of(find_source(number))
-    for name, value in given.items():
-        check_name(name, defaults, "parameter", f"notebook {number}")
-        wanted = type(defaults[name])
-        if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
-            raise ValueError(f"parameter {name} of notebook {number} is {value!r} ({type(value).__name__}): "
-                             f"expected {wanted.__name__}, for example {defaults[name]!r}")
-    return {**defaults, **given}
 
 
 def experiments_of(number: str, data: str, scale: str) -> list[Experiment]:
@@ -123,45 +92,6 @@ def notebook_key(number: str, parameters: dict[str, Any], keys: list[str] | None
     return provenance.digest([find_source(number).read_text(), parameters, code, files, keys])
 
 
-def run_notebook(number: str, given: dict[str, Any], *, force: bool = False) -> Path:
-    """Execute a notebook with papermill into the batch's folder; a finished one with the same key is kept.
-
-    Raises:
-        ValueError: parameters that do not fit, before anything runs.
-        RuntimeError: a cell raised; its error is in the message, and the notebook up to there beside the others.
-    """
-    source = find_source(number)
-    parameters = check_parameters(number, given)
-    target = folder_of_batch(parameters["data"], parameters["scale"]) / f"{source.stem}.ipynb"
-    key = notebook_key(number, parameters)
-    if target.is_file() and not force and _stored_key(target) == key:
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_suffix(".draft.ipynb")
-    nbformat.write(build(source), draft)
-    started = time.perf_counter()
-    try:
-        papermill.execute_notebook(str(draft), str(draft), parameters=given, kernel_name="python3",
-                                   progress_bar=False, cwd=str(provenance.find_home() / "notebooks"))
-    except papermill.PapermillExecutionError as error:
-        raise RuntimeError(f"notebook {source.stem} stopped at cell {error.exec_count}: {error.ename}: "
-                           f"{error.evalue} (executed up to there: {draft.name})") from None
-    done = nbformat.read(draft, as_version=4)
-    kernel = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # the kernel is the only large child
-    done.metadata["mdelib"] = {"key": key, "parameters": parameters, "peak_memory_mb": kernel // 2**10,
-                               "seconds": round(time.perf_counter() - started, 1)}
-    store.atomic_write(target, nbformat.writes(done))
-    draft.unlink()
-    return target
-
-
-def _stored_key(path: Path) -> str | None:
-    try:
-        return json.loads(path.read_text())["metadata"]["mdelib"]["key"]
-    except (ValueError, KeyError):
-        return None
-
-
 def plan(data: str, scale: str) -> list[Step]:
     """All steps of the batch, in order, each with whether its result is already there under the right key."""
     check_name(data, datasets.DATASETS, "data set", "the data sets of the course")
@@ -177,11 +107,22 @@ def plan(data: str, scale: str) -> list[Step]:
     for source in sources:
         target = folder / f"{source.stem}.ipynb"
         key = notebook_key(source.name[:2], {**parameters_of(source), "data": data, "scale": scale}, keys)
-        done = trained and target.is_file() and _stored_key(target) == key
-        steps.append(Step("notebook", source.stem, done, SECONDS["notebook"]))
+        done = trained and target.is_file() and stored_key(target) == key
+        steps.append(Step("notebook", source.stem, done, SECONDS["notebook"], _shown_by(source, steps), key))
     report = store.runs_root() / "report" / f"{data}-{scale}" / "index.html"
     done = all(step.done for step in steps) and report.is_file()
     return [*steps, Step("report", "report", done, SECONDS["report"])]
+
+
+def saved_plan(path: Path) -> list[Step]:
+    """The steps that `reproduce` has planned and written down, which takes a while, for the Snakefile."""
+    return [Step(**{**entry, "needs": tuple(entry["needs"])}) for entry in json.loads(path.read_text())]
+
+
+def _shown_by(source: Path, steps: Sequence[Step]) -> tuple[str, ...]:
+    """The trainings of all experiments whose names stand in a notebook's source, in quotes: it may ask for them."""
+    named = set(re.findall(r'"([a-z_0-9]+)"', source.read_text()))
+    return tuple(step.name for step in steps if step.rule == "train" and step.name.split("/")[0] in named)
 
 
 def _with_needed(wanted: list[Run]) -> list[Run]:
@@ -239,8 +180,10 @@ def reproduce(data: str, scale: str, *, cores: int = 0, console: Console | None 
     workers = cores or os.cpu_count() or 1
     started = time.perf_counter()
     with store.lock(folder, "a batch"):
-        pending = {f"{step.rule} {step.name}": step.seconds for step in plan(data, scale) if not step.done}
+        steps = plan(data, scale)
+        pending = {f"{step.rule} {step.name}": step.seconds for step in steps if not step.done}
         if pending:
+            store.atomic_write(folder / "plan.json", json.dumps([asdict(step) for step in steps]))
             _run_snakemake(folder, data, scale, workers, pending, console)
     report = store.runs_root() / "report" / f"{data}-{scale}" / "index.html"
     console.print(f"{len(pending)} steps in {time.perf_counter() - started:.0f} s. The report: {report}",
@@ -253,7 +196,8 @@ def _run_snakemake(folder: Path, data: str, scale: str, workers: int, pending: d
     tied = "from mdelib.tether import attach; attach(); from snakemake.cli import main; main()"
     command = [sys.executable, "-c", tied, "--snakefile", str(provenance.find_home() / "Snakefile"),
                "--directory", str(folder), "--cores", str(workers), "--nolock", "--rerun-incomplete",
-               "--rerun-triggers", "mtime", "--keep-going", "--config", f"data={data}", f"scale={scale}"]
+               "--rerun-triggers", "mtime", "--keep-going", "--config", f"data={data}", f"scale={scale}",
+               "plan=plan.json"]
     environment = {**tether.environment(), "MDE_RUNS": str(store.runs_root().resolve())}
     log = folder / "log.txt"
     with log.open("w") as out:

@@ -91,11 +91,16 @@ def run(experiment: str,
 
 @app.command(hidden=True)
 def notebook(name: str, data: Data = "scenes-rooms", scale: Scale = "lab", device: Device = "auto",
-             seed: int = 0) -> None:
-    """Execute one notebook into the batch's folder."""
-    from mdelib.batch import run_notebook
+             seed: int = 0, key: str = "") -> None:
+    """Execute one notebook into the batch's folder; the batch knows its key, otherwise it is computed."""
+    from mdelib.headless import check_parameters, run_notebook
 
-    run_notebook(name[:2], {"data": data, "scale": scale, "device": device, "seed": seed})
+    given = {"data": data, "scale": scale, "device": device, "seed": seed}
+    if not key:
+        from mdelib.batch import notebook_key
+
+        key = notebook_key(name[:2], check_parameters(name[:2], given))
+    run_notebook(name[:2], given, key=key)
 
 
 @app.command()
@@ -124,6 +129,7 @@ def reproduce(data: Data = "scenes-rooms", scale: Scale = "lab",
     """Data, trainings, notebooks and report; goes on where it was stopped."""
     from mdelib import batch, references
     from mdelib.experiments import list_experiments, load_experiment
+    from mdelib.headless import folder_of_batch
     from mdelib.readme import write_costs
 
     batch.reproduce(data, scale, cores=cores, console=console)
@@ -132,7 +138,7 @@ def reproduce(data: Data = "scenes-rooms", scale: Scale = "lab",
             definition = load_experiment(name)
             if data in definition.data and scale in definition.scales:
                 console.print(f"results: {references.collect(name, data, scale)}", highlight=False)
-        console.print(f"costs: {write_costs(batch.folder_of_batch(data, scale))}", highlight=False)
+        console.print(f"costs: {write_costs(folder_of_batch(data, scale))}", highlight=False)
 
 
 @app.command()

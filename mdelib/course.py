@@ -11,7 +11,7 @@ import html
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from mdelib.data.base import DataInfo, DepthBatch, DepthData
 from mdelib.data.cache import cached_tensors
 from mdelib.experiments import SCALES, check_name
 from mdelib.figures import STYLE, style
+from mdelib.filters import filter_table
 from mdelib.models.base import DepthNetwork
 from mdelib.provenance import digest, stamp
 from mdelib.sparse import MaskNetwork
@@ -148,9 +149,15 @@ class Lesson:
                 metadata={"image/png": {"alt": alt}})
         display(Markdown(title))
 
-    def table(self, frame: pd.DataFrame, name: str, caption: str, *, sources: Sequence[Result] = ()) -> None:
-        """Show a table with its caption and keep it for the report."""
-        text = _html_table(frame, name)
+    def table(self, frame: pd.DataFrame, name: str, caption: str, *, sources: Sequence[Result] = (),
+              filters: Mapping[str, Sequence[str]] | None = None) -> None:
+        """Show a table with its caption and keep it for the report.
+
+        Args:
+            frame, name, caption: as for a figure. sources: the results it was made from.
+            filters: buttons that work without a kernel, see `mdelib.filters.filter_table`.
+        """
+        text = filter_table(frame, name, filters) if filters else _html_table(frame, name)
         title = self._keep(name, "html", text.encode(), caption, caption, sources)
         display(HTML(text))
         display(Markdown(title))

@@ -18,8 +18,8 @@ from mdelib.distill.settings import Distillation
 from mdelib.provenance import find_home
 from mdelib.train import TrainSettings
 
-__all__ = ["SCALES", "Distillation", "Experiment", "Points", "Run", "RunSettings", "Selectivity", "Sparse", "Transfer",
-           "check_name", "list_experiments", "load_experiment"]
+__all__ = ["SCALES", "Attribution", "Distillation", "Experiment", "Points", "Run", "RunSettings", "Selectivity",
+           "Sparse", "Transfer", "check_name", "list_experiments", "load_experiment"]
 
 SCALES = ("smoke", "lab", "study", "paper")
 Measures = Literal["depth", "edges", "dissection"]
@@ -110,6 +110,30 @@ class Transfer(Strict):
         return _run_name(value)
 
 
+class Attribution(Strict):
+    """Which attribution method is scored for which fixed network.
+
+    Attributes:
+        explained: ``"<experiment>/<variant>"``, the run whose trained network is explained, on the same data and scale
+            and with the same seed; None for a network that comes with `weights`.
+        method, options, target, fractions, fills, cell, samples: of `mdelib.fidelity.attribution_scores`.
+    """
+
+    explained: str | None = None
+    method: str
+    options: dict[str, Any] = {}
+    target: Literal["mean_depth", "near_far"] = "mean_depth"
+    fractions: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5)
+    fills: tuple[str, ...] = ("mean", "blur", "noise")
+    cell: int = Field(16, ge=1)
+    samples: int = Field(16, ge=2)
+
+    @field_validator("explained")
+    @classmethod
+    def _names_a_run(cls, value: str | None) -> str | None:
+        return value if value is None else _run_name(value)
+
+
 class RunSettings(Strict):
     """Everything that decides the result of a run, beside its data and its seed.
 
@@ -130,6 +154,9 @@ class RunSettings(Strict):
             agree with, instead of training one. See `Transfer`.
         distillation: train a student with what a teacher says, or with the truth, by a loss of its own; `loss` plays
             no part then. See `mdelib.distill.settings.Distillation`.
+        attribution: score an attribution method for the network of another run, which `network`, `network_scale`,
+            `network_options` and `size` must agree with, or for one with `weights`; nothing is trained. See
+            `Attribution`.
     """
 
     network: str
@@ -151,6 +178,7 @@ class RunSettings(Strict):
     points: Points | None = None
     transfer: Transfer | None = None
     distillation: Distillation | None = None
+    attribution: Attribution | None = None
 
     @model_validator(mode="after")
     def _units_are_named(self) -> RunSettings:
@@ -197,10 +225,23 @@ class RunSettings(Strict):
                              "{head: dpm}, or choose a response loss")
         return self
 
+    @model_validator(mode="after")
+    def _attributions_are_complete(self) -> RunSettings:
+        if self.attribution is None:
+            return self
+        if self.train is not None or self.measures != ("depth",) or self.transfer or self.sparse or self.points:
+            raise ValueError("a run with the setting 'attribution' explains a network that is there: leave 'train', "
+                             "'measures', 'sparse', 'points' and 'transfer' as they come")
+        if (self.attribution.explained is None) == (self.weights is None):
+            raise ValueError("the setting 'attribution' explains either the network of another run, 'explained', or "
+                             "one that comes with 'weights': give one of the two")
+        return self
+
     def plain(self) -> dict[str, Any]:
         """As JSON holds it. What a run does not use is left out, so that a new setting leaves old keys alone."""
         return {name: value for name, value in self.model_dump(mode="json").items()
-                if name not in ("selectivity", "sparse", "points", "transfer", "distillation") or value is not None}
+                if name not in ("selectivity", "sparse", "points", "transfer", "distillation", "attribution")
+                or value is not None}
 
 
 class Run(Strict):

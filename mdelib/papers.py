@@ -2,23 +2,28 @@
 
 A claim stands in `papers/<key>/claims.yaml` with its place in the paper. One that an experiment bears on names
 the measure and the two variants it compares (see `mdelib.verdicts`); an arithmetic one names a rule over a table of
-the paper; an analytic one names two expressions that must be equal. Explained in notebooks/16_scoreboard.ipynb.
+the paper; an analytic one names two expressions that must be equal. What only the printed numbers decide is audited
+(see `mdelib.audit`). Explained in notebooks/15_audit.ipynb and notebooks/16_scoreboard.ipynb.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import pandas as pd
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from mdelib.identities import check_identity
 from mdelib.provenance import find_home
 
-__all__ = ["Check", "Claim", "Evidence", "Identity", "check_analytic", "check_claim", "list_papers", "load_claims",
-           "load_table"]
+__all__ = ["KINDS", "Audit", "Check", "Claim", "Evidence", "Identity", "Reading", "check_analytic", "check_claim",
+           "list_papers", "load_claims", "load_table"]
+
+Kind = Literal["number", "comparison", "rank", "trend", "count", "agreement", "between papers", "possible",
+               "analytic", "words"]
+KINDS: tuple[str, ...] = get_args(Kind)
 
 
 class Strict(BaseModel):
@@ -68,6 +73,41 @@ class Identity(Strict):
         return f"{self.positive} > 0" if self.positive else f"{self.limit} → ∞"
 
 
+class Reading(Strict):
+    """Another reading under which a claim may hold: what is read otherwise, in words, and its rule."""
+
+    reading: str
+    rule: str
+
+
+class Audit(Strict):
+    """How the printed numbers decide a claim; see `mdelib.audit` and, for the language of rules, `mdelib.rules`.
+
+    Attributes:
+        kind: what the claim is about, one of `KINDS`.
+        rule: over the tables of this and other papers; true if the claim holds.
+        otherwise: readings to try where it does not, for example another denominator.
+        identity: an equation in place of a rule.
+        why: the reason why nothing can be computed, in place of both.
+        judged: what a vague word was taken to mean, or where a number of the rule comes from.
+    """
+
+    kind: Kind
+    rule: str | None = None
+    otherwise: tuple[Reading, ...] = ()
+    identity: Identity | None = None
+    why: str | None = None
+    judged: str | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Audit:
+        if sum(map(bool, (self.rule, self.identity, self.why))) != 1:
+            raise ValueError("an audit needs exactly one of a rule, an identity, or a reason (why) for having neither")
+        if self.otherwise and not self.rule:
+            raise ValueError("an audit without a rule cannot be read otherwise")
+        return self
+
+
 class Claim(Strict):
     """One claim of a paper.
 
@@ -77,7 +117,8 @@ class Claim(Strict):
         evidence: the experiments that test it; several measures of one claim stand beside each other.
         check: for arithmetic claims, the rule over the paper's own table that must hold.
         identity: for analytic claims, the equation that must hold.
-        instead: what a reader should believe where the claim is contradicted.
+        audit: how the printed numbers decide it. A claim with an audit alone is not on the scoreboard.
+        instead: what a reader should believe where the claim is contradicted; expressions in braces are computed.
     """
 
     id: str
@@ -87,7 +128,18 @@ class Claim(Strict):
     evidence: tuple[Evidence, ...] = ()
     check: Check | None = None
     identity: Identity | None = None
+    audit: Audit | None = None
     instead: str | None = None
+
+    @property
+    def paper(self) -> str:
+        """The key of its paper."""
+        return self.id.split("-")[0]
+
+    @property
+    def on_scoreboard(self) -> bool:
+        """Whether an experiment, a check or an equation of the course bears on it, beyond the audit."""
+        return bool(self.evidence or self.check or self.identity)
 
 
 def list_papers() -> list[str]:
@@ -139,8 +191,7 @@ def check_claim(claim: Claim, folder: Path | None = None) -> tuple[str, pd.DataF
     """
     if claim.check is None:
         raise ValueError(f"claim {claim.id} has no rule to check: give it one, or judge it by an experiment")
-    paper = claim.id.split("-")[0]
-    table = load_table(paper, claim.check.table, folder).pivot(index="row", columns="column", values="value")
+    table = load_table(claim.paper, claim.check.table, folder).pivot(index="row", columns="column", values="value")
     try:
         fine = table.eval(claim.check.rule).astype(bool)
     except (pd.errors.UndefinedVariableError, SyntaxError) as error:

@@ -23,9 +23,10 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["digest", "find_home", "git_state", "machine", "peak_memory_mb", "source_key", "stamp", "versions"]
 
@@ -158,6 +159,8 @@ def git_state(folder: Path | None = None) -> dict[str, Any]:
 
 def machine(device: str | torch.device = "cpu") -> dict[str, Any]:
     """The device a run used, in words, and its threads."""
+    import torch  # here, so that what needs no network does not wait for it
+
     kind = torch.device(device).type
     name = torch.cuda.get_device_name(device) if kind == "cuda" else _cpu_name()
     return {"device": kind, "device_name": name, "threads": torch.get_num_threads(), "cores": os.cpu_count(),
@@ -174,6 +177,8 @@ def _cpu_name() -> str:
 
 def peak_memory_mb(device: str | torch.device = "cpu") -> int:
     """The most memory this process has held so far, in MiB (on a GPU: of the GPU's)."""
+    import torch
+
     if torch.device(device).type == "cuda":
         return int(torch.cuda.max_memory_allocated(device) / 2**20)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mdelib import papers, provenance, references, store, verdicts
+from mdelib import audit, papers, provenance, references, store, verdicts
 from mdelib.editions import list_sources
 from mdelib.experiments import list_experiments, load_experiment
 
@@ -23,7 +23,7 @@ def write_costs(folder: Path) -> Path:
     Notebooks that the batch has not executed keep the cost that stands there.
 
     Args:
-        folder: of the batch, see `mdelib.batch.folder_of_batch`.
+        folder: of the batch, see `mdelib.headless.folder_of_batch`.
 
     Raises:
         FileNotFoundError: no notebook was executed there.
@@ -62,6 +62,8 @@ def _verdicts() -> str:
     lines = ["| claim | measure | difference (95 % interval) | seeds × views | verdict |", "|---|---|---|---|---|"]
     results = [r for name in list_experiments() for r in references.stored_reference(name, "nyu", "study")]
     for claim in (claim for paper in papers.list_papers() for claim in papers.load_claims(paper)):
+        if not claim.on_scoreboard:
+            continue
         name = f"{claim.id.split('-')[0]}, {claim.place}"
         if claim.check:
             state = papers.check_claim(claim)[0]
@@ -90,7 +92,16 @@ def _accuracy() -> str:
     return "\n".join(lines)
 
 
-PARTS: dict[str, Callable[[], str]] = {"notebooks": _notebooks, "accuracy": _accuracy, "verdicts": _verdicts}
+def _audit() -> str:
+    found = audit.audit_all()
+    counts = audit.audit_counts(found)
+    lines = [audit.audit_line(found), "", f"| paper | {' | '.join(counts.columns)} |", "|---|---|---|---|---|"]
+    return "\n".join(lines + [f"| {paper} | {' | '.join(map(str, row))} |"
+                              for paper, row in zip(counts.index, counts.to_numpy(), strict=True)])
+
+
+PARTS: dict[str, Callable[[], str]] = {"notebooks": _notebooks, "accuracy": _accuracy, "verdicts": _verdicts,
+                                       "audit": _audit}
 
 
 def render_readme(text: str) -> str:

@@ -21,6 +21,7 @@ from torch import nn
 
 from mdelib import data as datasets
 from mdelib import evaluation, models, provenance, store
+from mdelib.attribution import METHODS
 from mdelib.data.base import DepthBatch, DepthData, resize_depth
 from mdelib.data.cache import cached_tensors
 from mdelib.dgr import add_dgr
@@ -29,6 +30,7 @@ from mdelib.distill.teachers import TeacherSource, learned_views, teacher_maps
 from mdelib.distill.training import StudentTraining, distillation_scores
 from mdelib.edges import edge_scores, region_errors
 from mdelib.experiments import Run, Selectivity, check_name, load_experiment
+from mdelib.fidelity import CONTROLS, attribution_scores
 from mdelib.fusanet import FuSaNetLoss
 from mdelib.fusanet_scores import fusanet_scores
 from mdelib.fusanet_training import FuSaNetTraining
@@ -79,6 +81,7 @@ def needed(run: Run) -> list[Run]:
         return list(filter(None, (_teacher_run(run, name) for name in chosen.distillation.asked)))
     named = [(part, getattr(chosen.sparse, part), run.data) for part in ("explained", "other") if chosen.sparse]
     named += [("scored", chosen.transfer.run, chosen.transfer.data)] if chosen.transfer else []
+    named += [("explained", chosen.attribution.explained, run.data)] if chosen.attribution else []
     found = []
     for part, name, data in named:
         if name is None:
@@ -96,7 +99,8 @@ def needed(run: Run) -> list[Run]:
 
 @lru_cache(maxsize=256)
 def _code(network: str, loss: str, trained: bool, measures: tuple[str, ...], regularised: bool, refined: bool,
-          data: str, sparse: bool = False, points: bool = False, distilled: bool = False) -> str:
+          data: str, sparse: bool = False, points: bool = False, distilled: bool = False,
+          attribution: str | None = None) -> str:
     """The source behind a run. How results are stored and where they come from cannot change a number."""
     objects: list[Any] = [models.NETWORKS[network], evaluation.evaluate, evaluation.pooled]
     objects += [fit, cached_tensors] if trained else []
@@ -104,6 +108,8 @@ def _code(network: str, loss: str, trained: bool, measures: tuple[str, ...], reg
     objects += [MaskNetwork, MaskTraining, sparse_scores] if sparse else []
     objects += [FuSaNetTraining, FuSaNetLoss, fusanet_scores] if points else []
     objects += [StudentTraining, learned_views, teacher_maps, distillation_scores] if distilled else []
+    objects += [attribution_scores] if attribution else []
+    objects += [METHODS[attribution]] if attribution in METHODS else []
     objects += [_edge_measures] if "edges" in measures else []
     objects += [dissection_measures, depth_bin_edges, cached_tensors] if "dissection" in measures else []
     objects += [_regularised] if trained and regularised else []
@@ -118,18 +124,22 @@ def run_key(run: Run) -> str:
     check_name(chosen.network, models.NETWORKS, "network", "the networks of mdelib.models")
     check_name(chosen.loss, LOSSES, "loss", "mdelib.losses.LOSSES")
     check_name(chosen.protocol, PROTOCOLS, "protocol", "mdelib.protocols.PROTOCOLS")
+    if chosen.attribution:
+        check_name(chosen.attribution.method, (*METHODS, *CONTROLS), "method", "mdelib.attribution.METHODS")
     splits = [chosen.test_split, *([chosen.train_split] if chosen.train else [])]
     return provenance.digest({
-        "settings": chosen.plain(), "seed": run.seed if chosen.train or chosen.transfer else 0,
+        "settings": chosen.plain(), "seed": run.seed if chosen.train or chosen.transfer or chosen.attribution else 0,
         "data": [_data(run, split, lazy=True).fingerprint for split in splits],
         "protocol": repr(PROTOCOLS[chosen.protocol]),
         "weights": models.weights_digest(chosen.weights) if chosen.weights else None,
         "code": _code(chosen.network, chosen.loss, chosen.train is not None, chosen.measures,
                       bool(chosen.selectivity and chosen.selectivity.weight),
                       chosen.network_options.get("dgr") is not None, run.data, chosen.sparse is not None,
-                      chosen.points is not None, chosen.distillation is not None),
+                      chosen.points is not None, chosen.distillation is not None,
+                      chosen.attribution.method if chosen.attribution else None),
         **({"teachers": [_teacher(run, one).key for one in chosen.distillation.asked]} if chosen.distillation else {}),
-        **({"needed": [run_key(one) for one in needed(run)]} if chosen.sparse or chosen.transfer else {})})
+        **({"needed": [run_key(one) for one in needed(run)]}
+           if chosen.sparse or chosen.transfer or chosen.attribution else {})})
 
 
 def current(run: Run) -> Result | None:
@@ -167,7 +177,8 @@ def execute(run: Run, *, device: str | torch.device = "cpu", progress: Progress 
         execute(one, device=device)
     started = time.perf_counter()
     task = (_mask_task if chosen.sparse else _points_task if chosen.points
-            else _distill_task if chosen.distillation else _depth_task)(run, device)
+            else _distill_task if chosen.distillation
+            else _attribution_task if chosen.attribution else _depth_task)(run, device)
     history, tables = [], {}
     elsewhere, cpu = 0.0, None  # seconds: of training before this process took over; of the CPU, if all were here
     if chosen.train is not None:
@@ -281,10 +292,19 @@ def _teacher(run: Run, name: str) -> TeacherSource:
     return TeacherSource(key, chosen.size or run.settings.size, build)
 
 
+def _attribution_task(run: Run, device: str | torch.device) -> Task:
+    """The network that the run explains, and what the run's attribution method is worth for it; nothing is trained."""
+    model, chosen = _fixed(run, device)[0], run.settings.attribution.model_dump(exclude={"explained"})
+    score = partial(attribution_scores, model, protocol=run.settings.protocol, size=run.settings.size, device=device,
+                    **chosen)
+    return Task(model, model, nullcontext(None), score)
+
+
 def _fixed(run: Run, device: str | torch.device) -> list[DepthNetwork]:
     """The networks of the runs that a run needs, in evaluation mode; the one that is looked at comes first."""
     made = [network(one.experiment, one.variant, one.data, one.scale, one.seed, device=device) for one in needed(run)]
-    given = run.settings.sparse is not None and run.settings.sparse.explained is None
+    looking = run.settings.sparse or run.settings.attribution
+    given = looking is not None and looking.explained is None
     return [_network(run).eval().to(device), *made] if given else made
 
 
@@ -325,7 +345,7 @@ def network(experiment: str, variant: str, data: str, scale: str, seed: int, *,
     if run.settings.sparse is not None:
         raise ValueError(f"{run.address} trains a mask network, not a depth network: use mask_network")
     execute(run, device=device)
-    if run.settings.transfer is not None:
+    if run.settings.transfer is not None or run.settings.attribution is not None:
         return _fixed(run, device)[0]
     model = _network(run)
     if run.settings.train is not None:

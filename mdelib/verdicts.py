@@ -135,7 +135,8 @@ def judge(claim: Claim, results: Sequence[Result]) -> list[Finding]:
 
     Only seeds that both variants have count, and only if they were tested on the same views. A measure with a value
     for each view gets a `paired_interval`, one that belongs to whole runs a `seed_interval`. From a single seed no
-    verdict follows but "inconclusive": its interval knows nothing of how trainings differ.
+    verdict follows but "inconclusive": its interval knows nothing of how trainings differ. Networks that came with
+    weights are the only ones of their kind, and views alone decide.
     """
     findings = []
     for evidence in claim.evidence:
@@ -154,9 +155,10 @@ def judge(claim: Claim, results: Sequence[Result]) -> list[Finding]:
             continue
         one, two = ([side[s].per_image[evidence.measure] for s in seeds] for side in (first, second))
         centre, interval = paired_interval(np.array(one), np.array(two))
+        given = all(side[s].parameters.get("weights") for s in seeds for side in (first, second))
         findings.append(Finding(claim, evidence.measure, *evidence.compare, centre, interval, len(seeds),
                                 len(first[seeds[0]].names),
-                                verdict(interval, evidence.direction) if len(seeds) > 1 else "inconclusive"))
+                                verdict(interval, evidence.direction) if given or len(seeds) > 1 else "inconclusive"))
     return findings
 
 
@@ -221,11 +223,14 @@ def scoreboard(results: Sequence[Result]) -> pd.DataFrame:
     """One row for each claim and measure: what is claimed, our difference with its interval, and the verdict.
 
     Args:
-        results: of one data set and scale. Claims on which they do not bear are "not yet tested".
+        results: of one data set and scale. Claims on which they do not bear are "not yet tested". What only the audit
+            of printed numbers decides (`mdelib.audit`) has no row.
     """
     rows = []
     for claim in (claim for paper in list_papers() for claim in load_claims(paper)):
-        paper = claim.id.split("-")[0]
+        if not claim.on_scoreboard:
+            continue
+        paper = claim.paper
         start = {"claim": f"{paper}, {claim.place}: {claim.states}", "notebook": claim.notebook}
         if claim.check:
             state, failing = check_claim(claim)

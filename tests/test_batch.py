@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from mdelib import batch
-from mdelib.batch import check_parameters, parameters_of
 from mdelib.course import PARAMETERS, start
 from mdelib.editions import list_sources
+from mdelib.headless import check_parameters, parameters_of
 
 # A small pack of its own: one experiment, two notebooks, the real Snakefile.
 EXPERIMENT = """
@@ -160,7 +160,11 @@ def test_trainings_wait_for_the_networks_they_explain(pack, monkeypatch: pytest.
     folder, _ = pack
     for name, value in (("MDE_HOME", folder), ("MDE_RUNS", folder / "runs"), ("MDE_RESULTS", folder / "results")):
         monkeypatch.setenv(name, str(value))
-    steps = {step.name: step for step in batch.plan("scenes-rooms", "smoke") if step.rule == "train"}
+    planned = batch.plan("scenes-rooms", "smoke")
+    shown, other = (step for step in planned if step.rule == "notebook")
+    assert shown.needs == ("toy/a/seed0", "toy/b/seed0") and other.needs == ()  # it names no experiment
+    assert shown.key != other.key and shown.key
+    steps = {step.name: step for step in planned if step.rule == "train"}
     assert list(steps) == ["toy/a/seed0", "masks/m/seed0", "toy/b/seed0", "masks/n/seed0"]
     assert steps["masks/n/seed0"].needs == ("toy/a/seed0", "toy/b/seed0")
     assert steps["masks/m/seed0"].needs == ("toy/a/seed0",) and steps["toy/a/seed0"].needs == ()
@@ -173,3 +177,8 @@ def test_a_network_that_no_notebook_asks_for_is_trained_for_its_masks(pack, monk
     (folder / "experiments/toy.yaml").write_text(EXPERIMENT.replace('"00"', '"77"'))
     names = [step.name for step in batch.plan("scenes-rooms", "smoke") if step.rule == "train"]
     assert names == ["toy/a/seed0", "masks/m/seed0", "toy/b/seed0", "masks/n/seed0"]
+
+
+def test_running_a_notebook_starts_without_torch():
+    code = "import sys, mdelib.headless; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -58,6 +58,14 @@ def test_figures_and_tables_are_kept_with_their_sources_and_reported(lesson, sou
     assert "<b>x</b>" not in page
 
 
+def test_a_table_with_filters_is_kept_with_its_buttons(lesson):
+    frame = pd.DataFrame({"claim": ["one", "<b>two</b>"]})
+    lesson.table(frame, "claims", "Claims.", filters={"verdict": ["holds", "fails"]})
+    kept = (lesson.folder / "claims.html").read_text()
+    assert 'type="radio"' in kept and "holds (1)" in kept and "&lt;b&gt;two&lt;/b&gt;" in kept
+    assert "holds (1)" in write_report("scenes-rooms", "smoke").read_text()
+
+
 def test_nothing_to_report_is_a_sentence(lesson):
     with pytest.raises(FileNotFoundError, match="mde reproduce --data nyu --scale study"):
         write_report("nyu", "study")

@@ -9,6 +9,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from mdelib.exercises import (
+    attribution,
+    audit,
     distill,
     distillation,
     fusion,
@@ -25,4 +27,5 @@ __all__ = ["check"]
 
 check = SimpleNamespace(**metrics.EXERCISES, **networks.EXERCISES, **selectivity.EXERCISES, **refinement.EXERCISES,
                         **sparse.EXERCISES, **transport.EXERCISES, **distill.EXERCISES, **fusion.EXERCISES,
-                        **hessian.EXERCISES, **distillation.EXERCISES)
+                         **hessian.EXERCISES, **audit.EXERCISES, **distillation.EXERCISES,
+                         **attribution.EXERCISES)

@@ -1,0 +1,182 @@
+"""The figures of notebooks 13 and 14: maps of several methods beside each other, curves, and rankings that disagree.
+
+Explained in notebooks/13_attribution.ipynb.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from mdelib.attribution import TITLES
+from mdelib.fidelity import gap_interval
+from mdelib.figures import COLOURS, SIGNED_MAP, WIDTH, new_figure, show_depth, show_image
+from mdelib.store import Result
+
+__all__ = ["along_the_way", "cue_rows", "curve_panels", "method_rows", "rank_table", "show_attribution",
+           "study_values"]
+
+STRENGTH_MAP = "magma"
+CLIP = 99.0  # percentile of the magnitudes at which a map's colours end; a few pixels hold the extremes
+
+
+def show_attribution(axes: Axes, values: Tensor, title: str | None = None) -> None:
+    """Draw a map (H, W): dark to bright where it is not negative, otherwise blue to red with symmetric limits.
+
+    Every map has its own limits, up to the 99th percentile of its magnitudes: methods have different units.
+    """
+    array = values.detach().cpu().float().numpy()
+    limit = np.percentile(np.abs(array), CLIP) or np.abs(array).max() or 1.0
+    signed = array.min() < 0
+    axes.imshow(array, cmap=SIGNED_MAP if signed else STRENGTH_MAP, vmin=-limit if signed else array.min(), vmax=limit)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    if title:
+        axes.set_title(title, fontsize=9)
+
+
+def method_rows(rows: Sequence[tuple[Tensor, Tensor, Mapping[str, Tensor]]], *, labels: Sequence[str] | None = None,
+                places: Sequence[tuple[int, int] | None] | None = None, titles: Sequence[str] | None = None,
+                height: float | None = None) -> Figure:
+    """One row an image, one column a method; image and depth come first, the first row carries the titles.
+
+    Args:
+        rows: (image (3, H, W), depth (1, H, W) in metres, title -> map (H, W)); a missing method leaves a gap.
+        labels: written at the left of each row, for example the network. places: (row, column) that is asked about.
+        titles: order of the columns; by default that in which they come. height: of a row, inches.
+    """
+    titles = titles or list(dict.fromkeys(title for _, _, maps in rows for title in maps))
+    columns = 2 + len(titles)
+    shape = rows[0][0].shape
+    figure, axes = new_figure(len(rows), columns, squeeze=False,
+                              height=height or WIDTH / columns * shape[-2] / shape[-1] + 0.25)
+    for index, (image, depth, maps) in enumerate(rows):
+        show_image(axes[index, 0], image, "image" if index == 0 else None)
+        values = depth.detach().cpu().numpy()
+        show_depth(axes[index, 1], depth, "predicted depth" if index == 0 else None,
+                   limits=tuple(np.percentile(values, [1, 99])))
+        for axis, title in zip(axes[index, 2:], titles, strict=True):
+            if title in maps:
+                show_attribution(axis, maps[title], None)
+            else:
+                axis.set_axis_off()
+            if index == 0:
+                axis.set_title(title, fontsize=9)
+        for axis in axes[index, :2]:
+            axis.title.set_fontsize(9)
+        if labels:
+            axes[index, 0].set_ylabel(labels[index], fontsize=9)
+        if places and places[index]:
+            for axis in axes[index, :2]:
+                axis.plot(places[index][1], places[index][0], "+", color=COLOURS[1], ms=10, mew=2)
+    return figure
+
+
+def along_the_way(values: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
+    """The target on the straight way from each baseline to the image.
+
+    Args:
+        values: baseline -> (places (n,) in [0, 1], target there (n,) in metres).
+    """
+    figure, axes = new_figure(height=2.6)
+    for index, (name, (places, target)) in enumerate(values.items()):
+        axes.plot(places, target, color=COLOURS[index], label=f"from {name}")
+    axes.set(xlabel="share of the way from the baseline to the image", ylabel="mean depth (m)")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
+def curve_panels(panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[float]]]],
+                 ) -> Figure:
+    """Error over the share of pixels filled: one panel a network, solid most relevant first, dashed least first.
+
+    Args:
+        panels: network -> method -> (percentages, RMSE most first, RMSE least first), metres.
+    """
+    figure, axes = new_figure(1, len(panels), height=3.0, squeeze=False, sharey=True)
+    names = list(dict.fromkeys(name for methods in panels.values() for name in methods))
+    for axis, (network, methods) in zip(axes[0], panels.items(), strict=True):
+        for name, (shares, most, least) in methods.items():
+            colour = COLOURS[names.index(name) % len(COLOURS)]
+            axis.plot(shares, most, "o-", ms=3, color=colour, label=name)
+            axis.plot(shares, least, "o--", ms=3, color=colour)
+        axis.set(title=network, xlabel="pixels filled (%)")
+    axes[0, 0].set_ylabel("RMSE to the unperturbed depth (m)")
+    handles = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels(),
+                                                                         strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, fontsize=9)
+    return figure
+
+
+def rank_table(values: pd.DataFrame) -> Figure:
+    """Ranks of methods (rows) under measures (columns), 1 the best; the cell's number is the rank, its shade too.
+
+    Args:
+        values: larger is better in every column.
+    """
+    ranks = values.rank(ascending=False)
+    figure, axes = new_figure(height=0.32 * len(values) + 1.3)
+    axes.imshow(ranks, cmap="cividis_r", aspect="auto", vmin=1, vmax=len(values))
+    axes.set_xticks(range(len(ranks.columns)), ranks.columns, rotation=25, ha="right", fontsize=9)
+    axes.set_yticks(range(len(ranks)), ranks.index, fontsize=9)
+    axes.tick_params(length=0)
+    for row in range(len(ranks)):
+        for column in range(len(ranks.columns)):
+            rank = ranks.iloc[row, column]
+            axes.text(column, row, f"{rank:g}" if np.isfinite(rank) else "–", ha="center", va="center",
+                      color="white" if rank > len(values) / 2 else "black", fontsize=9)
+    return figure
+
+
+def cue_rows(rows: Sequence[tuple[str, Tensor, Tensor, Tensor, Mapping[str, Tensor]]]) -> Figure:
+    """One row a cue: image, image without the cue, its true effect, and what methods answer.
+
+    Args:
+        rows: (cue, image (3, H, W), twin (3, H, W), effect (H, W), title -> map (H, W)).
+    """
+    titles = list(rows[0][4])
+    columns = 3 + len(titles)
+    shape = rows[0][1].shape
+    figure, axes = new_figure(len(rows), columns, squeeze=False, height=WIDTH / columns * shape[-2] / shape[-1] + 0.25)
+    for index, (cue, image, twin, effect, maps) in enumerate(rows):
+        first = index == 0
+        show_image(axes[index, 0], image, "image" if first else None)
+        axes[index, 0].set_ylabel(cue, fontsize=9)
+        show_image(axes[index, 1], twin, "without the cue" if first else None)
+        show_attribution(axes[index, 2], effect.abs(), "true effect" if first else None)
+        for axis, title in zip(axes[index, 3:], titles, strict=True):
+            show_attribution(axis, maps[title].abs(), title if first else None)
+    for axis in axes.flat:
+        axis.title.set_fontsize(9)
+    return figure
+
+
+def study_values(results: Sequence[Result], prefix: str, columns: Mapping[str, str]) -> pd.DataFrame:
+    """One row a method of a network, one column a measure: mean over images and its 95 % interval.
+
+    Args:
+        results: of `experiments/attribution.yaml` and its like. prefix: of the network's variants.
+        columns: measure -> head of the column; a measure that a result does not have leaves a dash.
+    """
+    rows = []
+    for result in results:
+        method = result.variant.removeprefix(f"{prefix}_")
+        row = {"map": {**TITLES, "random": "random order", "oracle": "oracle"}.get(method, method)}
+        for measure, title in columns.items():
+            values = torch.tensor([math.nan if v is None else v for v in result.per_image.get(measure, [])])
+            if not torch.isfinite(values).any():
+                row[title] = "–"
+                continue
+            centre, (low, high) = gap_interval(values)
+            row[title] = f"{centre:+.2f} ({low:+.2f} to {high:+.2f})"
+        rows.append(row)
+    return pd.DataFrame(rows)

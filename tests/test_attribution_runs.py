@@ -1,0 +1,103 @@
+"""Attribution in the run system: scored for the network of another run, nothing trained, settings that do not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mdelib import runs
+from mdelib.attribution import METHODS
+from mdelib.experiments import Attribution, Experiment, RunSettings, list_experiments, load_experiment
+from mdelib.fidelity import CONTROLS, KINDS
+from mdelib.runs import execute, needed, network, run_key
+
+COMMON = {"network": "unet_mobilenetv3", "protocol": "rooms", "size": (32, 48), "train_views": 2, "test_views": 3}
+LOOK = {"explained": "toy/plain", "method": "saliency", "fractions": (0.1, 0.3, 0.5), "fills": ("mean", "blur"),
+        "samples": 2}
+FILES = {
+    "toy": {"name": "toy", "title": "Toy", "paper": "cirillo2025", "place": "-", "notebook": "14",
+            "common": {**COMMON, "train": {"epochs": 1, "batch": 2, "precision": "32-true"}},
+            "variants": {"plain": {"title": "A"}}, "data": {"scenes-rooms": {}},
+            "scales": {"smoke": {"seeds": [0, 1]}}},
+    "looked": {"name": "looked", "title": "Looked", "paper": "cirillo2025", "place": "-", "notebook": "14",
+               "common": {**COMMON, "attribution": LOOK}, "data": {"scenes-rooms": {}},
+               "variants": {"saliency": {"title": "A"},
+                            "gradients": {"title": "B", "settings": {"attribution": {
+                                "method": "integrated_gradients", "options": {"steps": 4}, "target": "near_far"}}},
+                            **{name: {"title": name, "settings": {"attribution": {"method": name}}}
+                               for name in (*CONTROLS, "position_only")}},
+               "scales": {"smoke": {"seeds": [0, 1]}}},
+}
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scenes: Path) -> Path:
+    monkeypatch.setenv("MDE_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr(runs, "load_experiment", lambda name: Experiment(**FILES[name]))
+    return tmp_path
+
+
+def run_of(variant: str = "saliency", experiment: str = "looked", seed: int = 0, **changes: object):
+    run, = Experiment(**FILES[experiment]).runs("scenes-rooms", "smoke", variants=[variant], seeds=[seed])
+    return run.model_copy(update={"settings": run.settings.model_copy(update=changes)}) if changes else run
+
+
+def test_a_method_is_scored_for_the_network_of_another_run() -> None:
+    assert [one.address for one in needed(run_of())] == [run_of("plain", "toy").address]
+    made = execute(run_of())  # trains the other run first
+    assert made.history == [] and len(made.names) == 3
+    wanted = {*KINDS, *(f"{kind}_position" for kind in KINDS), "gap_rmse", "gap_delta1", "gap_rmse_truth",
+              "gap_target", "gap_rmse_blur", "infidelity", "abs_rel"}
+    assert wanted <= made.per_image.keys() and "completeness" not in made.metrics
+    assert {"rmse_most_10", "rmse_least_50", "rmse_most_30_blur"} <= made.metrics.keys()
+    assert made.metrics["gap_rmse"] == pytest.approx(
+        sum(made.per_image["gap_rmse"]) / 3, abs=1e-4)
+    theirs, ours = network("toy", "plain", "scenes-rooms", "smoke", 0), network("looked", "saliency", "scenes-rooms",
+                                                                                "smoke", 0)
+    assert all(a.equal(b) for a, b in zip(theirs.parameters(), ours.parameters(), strict=True))
+    assert made.metrics["abs_rel"] == pytest.approx(execute(run_of("plain", "toy")).metrics["abs_rel"], rel=1e-5)
+
+
+def test_contributions_and_controls() -> None:
+    made = execute(run_of("gradients"))
+    assert "completeness" in made.per_image
+    position, random, oracle = (execute(run_of(name)) for name in ("position_only", *CONTROLS))
+    assert oracle.metrics["gap_rmse"] > random.metrics["gap_rmse"]
+    assert position.metrics["pearson"] == pytest.approx(position.metrics["pearson_position"], abs=1e-4)
+
+
+def test_keys_know_method_seed_and_the_other_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = run_key(run_of())
+    assert len({plain, run_key(run_of("gradients")), run_key(run_of(seed=1)), run_key(run_of("random"))}) == 4
+    monkeypatch.setitem(FILES["toy"]["common"], "loss", "hu")
+    assert run_key(run_of()) != plain
+    with pytest.raises(ValueError, match="make them equal"):
+        needed(run_of(size=(48, 64)))
+    with pytest.raises(ValueError, match="method 'salience'"):
+        run_key(run_of(attribution=Attribution(explained="toy/plain", method="salience")))
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"train": {"epochs": 1}}, "explains a network that is there"), ({"weights": "rooms_cnn"}, "give one of the two"),
+    ({"attribution": {"method": "saliency"}}, "give one of the two"),
+    ({"measures": ["depth", "edges"]}, "as they come"),
+    ({"attribution": {**LOOK, "explained": "toy"}}, "names no run"),
+    ({"attribution": {**LOOK, "target": "depth"}}, "mean_depth"),
+    ({"attribution": {**LOOK, "fractions": (2.0,)}}, "less than or equal to 1"),
+])
+def test_settings_that_do_not_fit(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RunSettings(**{**COMMON, "attribution": LOOK, **changes})
+
+
+def test_the_setting_leaves_other_runs_alone() -> None:
+    assert "attribution" not in RunSettings(**COMMON).plain()
+    assert "attribution" in RunSettings(**COMMON, attribution=LOOK).plain()
+
+
+@pytest.mark.parametrize("name", [name for name in list_experiments() if name.startswith("attribution")])
+def test_committed_variants_name_methods_that_exist(name: str) -> None:
+    for run in load_experiment(name).runs("nyu", "study"):
+        assert run.settings.attribution.method in (*METHODS, *CONTROLS)
+        assert run.variant.endswith(run.settings.attribution.method)
