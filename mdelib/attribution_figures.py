@@ -97,12 +97,13 @@ def along_the_way(values: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
 
 def curve_panels(panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[float]]]],
                  ) -> Figure:
-    """Error over the share of pixels filled: one panel a network, solid most relevant first, dashed least first.
+    """RMSE to the unperturbed depth over the share of pixels filled: one panel a network with its own scale, solid
+    most relevant first, dashed least first.
 
     Args:
         panels: network -> method -> (percentages, RMSE most first, RMSE least first), metres.
     """
-    figure, axes = new_figure(1, len(panels), height=3.0, squeeze=False, sharey=True)
+    figure, axes = new_figure(1, len(panels), height=3.0, squeeze=False)
     names = list(dict.fromkeys(name for methods in panels.values() for name in methods))
     for axis, (network, methods) in zip(axes[0], panels.items(), strict=True):
         for name, (shares, most, least) in methods.items():
@@ -110,7 +111,7 @@ def curve_panels(panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequen
             axis.plot(shares, most, "o-", ms=3, color=colour, label=name)
             axis.plot(shares, least, "o--", ms=3, color=colour)
         axis.set(title=network, xlabel="pixels filled (%)")
-    axes[0, 0].set_ylabel("RMSE to the unperturbed depth (m)")
+    axes[0, 0].set_ylabel("change of the depth map,\nRMSE (m)")
     handles = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels(),
                                                                          strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, fontsize=9)
