@@ -20,8 +20,8 @@ from mdelib.fidelity import gap_interval
 from mdelib.figures import COLOURS, SIGNED_MAP, WIDTH, new_figure, show_depth, show_image
 from mdelib.store import Result
 
-__all__ = ["along_the_way", "cue_rows", "curve_panels", "method_rows", "rank_table", "show_attribution",
-           "study_values"]
+__all__ = ["along_the_way", "cue_rows", "curve_panels", "method_rows", "photo_sheet", "rank_table",
+           "show_attribution", "study_values"]
 
 STRENGTH_MAP = "magma"
 CLIP = 99.0  # percentile of the magnitudes at which a map's colours end; a few pixels hold the extremes
@@ -97,12 +97,13 @@ def along_the_way(values: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
 
 def curve_panels(panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[float]]]],
                  ) -> Figure:
-    """Error over the share of pixels filled: one panel a network, solid most relevant first, dashed least first.
+    """RMSE to the unperturbed depth over the share of pixels filled: one panel a network with its own scale, solid
+    most relevant first, dashed least first.
 
     Args:
         panels: network -> method -> (percentages, RMSE most first, RMSE least first), metres.
     """
-    figure, axes = new_figure(1, len(panels), height=3.0, squeeze=False, sharey=True)
+    figure, axes = new_figure(1, len(panels), height=3.0, squeeze=False)
     names = list(dict.fromkeys(name for methods in panels.values() for name in methods))
     for axis, (network, methods) in zip(axes[0], panels.items(), strict=True):
         for name, (shares, most, least) in methods.items():
@@ -110,7 +111,7 @@ def curve_panels(panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequen
             axis.plot(shares, most, "o-", ms=3, color=colour, label=name)
             axis.plot(shares, least, "o--", ms=3, color=colour)
         axis.set(title=network, xlabel="pixels filled (%)")
-    axes[0, 0].set_ylabel("RMSE to the unperturbed depth (m)")
+    axes[0, 0].set_ylabel("change of the depth map,\nRMSE (m)")
     handles = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels(),
                                                                          strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, fontsize=9)
@@ -180,3 +181,27 @@ def study_values(results: Sequence[Result], prefix: str, columns: Mapping[str, s
             row[title] = f"{centre:+.2f} ({low:+.2f} to {high:+.2f})"
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def photo_sheet(image: Tensor, depth: Tensor, maps: Mapping[str, Tensor], title: str, *, columns: int = 3) -> Figure:
+    """One photograph, its depth, and each attribution of it; rows and columns are numbered on the photograph.
+
+    Args:
+        image: (3, H, W) in [0, 1]. depth: (1, H, W), metres. maps: title -> (H, W). title: of the whole.
+    """
+    rows = -(-(2 + len(maps)) // columns)
+    figure, axes = new_figure(rows, columns, squeeze=False,
+                              height=(WIDTH - 1) / columns * image.shape[-2] / image.shape[-1] + 0.3)
+    places = list(axes.flat)
+    show_image(places[0], image, "photograph")
+    height, width = image.shape[-2:]
+    places[0].set_xticks(range(0, width, max(10, 20 * (width // 100))))
+    places[0].set_yticks(range(0, height, max(10, 20 * (height // 100))))
+    limits = tuple(np.percentile(depth.detach().cpu().numpy(), [1, 99]))
+    figure.colorbar(show_depth(places[1], depth, "depth", limits=limits), ax=places[1], label="depth (m)", shrink=0.9)
+    for axis, (name, values) in zip(places[2:], maps.items(), strict=False):
+        show_attribution(axis, values, name)
+    for axis in places[2 + len(maps):]:
+        axis.set_axis_off()
+    figure.suptitle(title, fontsize=11)
+    return figure

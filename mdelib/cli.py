@@ -1,4 +1,4 @@
-"""The command line: `mde doctor | data | run | notebooks | reproduce | report` and what the batch calls.
+"""The command line: `mde doctor | data | run | explain | notebooks | reproduce | report` and what the batch calls.
 
 Everything a person typed wrong, and everything that is missing, is one sentence and exit status 2.
 """
@@ -87,6 +87,23 @@ def run(experiment: str,
         result = runs.execute(one, device=chosen, progress=show)
         main = ", ".join(f"{name} {result.metrics[name]:.3f}" for name in ("abs_rel", "rmse", "delta1"))
         console.print(f"{one.address}: {main}" + (" (was there)" if kept else ""), highlight=False)
+
+
+@app.command()
+def explain(photo: Path,
+            network: Annotated[str, typer.Option(help="Weights (rooms_transformer, meter_xxs_nyu, a file), hf:NAME "
+                                                      "for Hugging Face, or module:function for your own.")],
+            target: Annotated[str, typer.Option(help="mean_depth, near_far, pixel:ROW,COLUMN or edge:ROW,COLUMN.")
+                              ] = "mean_depth",
+            method: Annotated[list[str] | None, typer.Option(help="Only these methods.")] = None,
+            size: Annotated[tuple[int, int] | None, typer.Option(help="Height and width the network sees.")] = None,
+            out: Annotated[Path | None, typer.Option(help="The figure; default: beside the photograph.")] = None
+            ) -> None:
+    """Write the depth of a photograph and all attributions of it as one figure."""
+    from mdelib.explain_photo import explain_photo
+
+    path = explain_photo(photo, network, target=target, methods=method, size=size, out=out)
+    console.print(f"written: {path}", highlight=False)
 
 
 @app.command(hidden=True)

@@ -98,8 +98,9 @@ def _attach_for(module: nn.Module) -> Callable[..., list[Any]] | None:
                          (nn.MultiheadAttention, _torch)):
         if isinstance(module, kind):
             return attach
-    if type(module).__name__.endswith("SelfAttention") and type(module).__module__.startswith("transformers."):
-        return _transformers
+    if type(module).__module__.startswith("transformers.") and type(module).__name__.endswith("Attention"):
+        inner = any(type(one).__name__.endswith("Attention") for one in module.modules() if one is not module)
+        return None if inner else _transformers  # some versions wrap the layer that attends in another one
     return _plain if isinstance(getattr(module, "attn_drop", None), nn.Module) else None
 
 

@@ -300,7 +300,7 @@ lesson.table(cue_table.reset_index(), "cue_scores", f"Do maps point at the cue? 
              "rooms. Where: AUC, 0.5 is chance. How much: rank correlation with the true effect over cells.")
 
 # %% [markdown]
-# The last two rows are no competitors. *From the twin* is integrated gradients that walk from the room without the
+# Chance is 0.5. A map below it points *away* from the cue. The last two rows are no competitors. *From the twin* is integrated gradients that walk from the room without the
 # cue to the room with it: it was told what to compare with. The same method from the mean colour is asked a broader
 # question, "what made this change possible at all?", and much of the room takes part in that. **The baseline is half
 # of the question.**
@@ -357,7 +357,8 @@ lesson.say(f"""On rendered rooms, for the Transformer:
 
 - saliency points at the pixels of a removed cue with AUC {cue_table.loc[NAMES['saliency'], 'where, all']:.2f},
   integrated gradients with {cue_table.loc[NAMES['integrated_gradients'], 'where, all']:.2f}, place alone with
-  {place['where, all']:.2f};
+  {place['where, all']:.2f}, noise with {cue_table.loc[NAMES['random'], 'where, all']:.2f}; integrated gradients that
+  begin at the room without the cue with {cue_table.loc[CUE_NAMES['twin'], 'where, all']:.2f};
 - a map without any look at the image has a fidelity (Pearson) of
   {own.loc[NAMES['position_only'], 'pearson']:+.2f}, integrated gradients
   {own.loc[NAMES['integrated_gradients'], 'pearson']:+.2f}.
