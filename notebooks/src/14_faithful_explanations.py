@@ -300,7 +300,9 @@ lesson.table(cue_table.reset_index(), "cue_scores", f"Do maps point at the cue? 
              "rooms. Where: AUC, 0.5 is chance. How much: rank correlation with the true effect over cells.")
 
 # %% [markdown]
-# Chance is 0.5. A map below it points *away* from the cue. The last two rows are no competitors. *From the twin* is integrated gradients that walk from the room without the
+# Chance is 0.5. A map below it points *away* from the cue.
+#
+# The last two rows are no competitors. *From the twin* is integrated gradients that walk from the room without the
 # cue to the room with it: it was told what to compare with. The same method from the mean colour is asked a broader
 # question, "what made this change possible at all?", and much of the room takes part in that. **The baseline is half
 # of the question.**
