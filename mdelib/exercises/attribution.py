@@ -33,6 +33,7 @@ def _sums(generator: torch.Generator) -> Iterator[tuple[str, tuple[Tensor, float
     """A map (H, W), the target at the image, and at the baseline."""
     yield "a map that adds up", (torch.tensor([[0.5, -0.25], [0.25, 0.5]]), 3.0, 2.0)
     yield "a map that tells too much", (torch.rand(5, 4, generator=generator), 4.0, 1.5)
+    yield "a map that tells too little", (0.1 * torch.rand(5, 4, generator=generator), 4.0, 1.5)
     yield "a target that falls", (torch.rand(5, 4, generator=generator) - 1, 1.0, 2.5)
 
 
