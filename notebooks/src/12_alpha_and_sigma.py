@@ -196,7 +196,7 @@ middle = (BINS[1:] + BINS[:-1]) / 2
 for number, (v, depth) in enumerate(said.items()):
     axis.plot(middle, signed_error(depth), "o-", ms=4, color=figures.COLOURS[number], label=NAMES[v])
 target = expected_depth(depth_probability_map(torch.tensor(middle).view(1, 1, 1, -1), ROOM, 0.8), ROOM).flatten()
-axis.plot(middle, target - middle, ":", color=figures.COLOURS[1], label="what L_DPM asks for at σ = 0.8 m")
+axis.plot(middle, target.numpy() - middle, ":", color=figures.COLOURS[1], label="what L_DPM asks for at σ = 0.8 m")
 axis.axhline(0, color="0.6", lw=0.8)
 axis.set(xlabel="true depth (m)", ylabel="student − truth (m)")
 axis.legend()
