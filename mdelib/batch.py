@@ -120,9 +120,15 @@ def saved_plan(path: Path) -> list[Step]:
 
 
 def _shown_by(source: Path, steps: Sequence[Step]) -> tuple[str, ...]:
-    """The trainings of all experiments whose names stand in a notebook's source, in quotes: it may ask for them."""
-    named = set(re.findall(r'"([a-z_0-9]+)"', source.read_text()))
-    return tuple(step.name for step in steps if step.rule == "train" and step.name.split("/")[0] in named)
+    """The trainings a notebook may ask for: of experiments that its source names in quotes, or all if it lists them.
+
+    A notebook that started before them would make them itself, a second time.
+    """
+    text = source.read_text()
+    named = set(re.findall(r'"([a-z_0-9]+)"', text))
+    everything = "list_experiments" in text
+    return tuple(step.name for step in steps
+                 if step.rule == "train" and (everything or step.name.split("/")[0] in named))
 
 
 def _with_needed(wanted: list[Run]) -> list[Run]:

@@ -164,6 +164,11 @@ def test_trainings_wait_for_the_networks_they_explain(pack, monkeypatch: pytest.
     shown, other = (step for step in planned if step.rule == "notebook")
     assert shown.needs == ("toy/a/seed0", "toy/b/seed0") and other.needs == ()  # it names no experiment
     assert shown.key != other.key and shown.key
+    every = folder / "notebooks/src/02_toy.py"
+    every.write_text(NOTEBOOK.format(number="02", body="from mdelib.experiments import list_experiments"))
+    last = [step for step in batch.plan("scenes-rooms", "smoke") if step.rule == "notebook"][-1]
+    assert last.needs == ("toy/a/seed0", "masks/m/seed0", "toy/b/seed0", "masks/n/seed0")
+    every.unlink()
     steps = {step.name: step for step in planned if step.rule == "train"}
     assert list(steps) == ["toy/a/seed0", "masks/m/seed0", "toy/b/seed0", "masks/n/seed0"]
     assert steps["masks/n/seed0"].needs == ("toy/a/seed0", "toy/b/seed0")
