@@ -24,8 +24,9 @@ from rich.console import Console
 from mdelib import data as datasets
 from mdelib import provenance, references, runs, store, tether
 from mdelib.editions import find_source, list_sources
-from mdelib.experiments import SCALES, Experiment, Run, check_name, list_experiments, load_experiment
+from mdelib.experiments import SCALES, Experiment, Run, list_experiments, load_experiment
 from mdelib.headless import folder_of_batch, parameters_of, stored_key
+from mdelib.names import check_name
 from mdelib.progress import follow
 
 __all__ = ["Step", "at_hand", "forget_outdated", "notebook_key", "plan", "reproduce", "saved_plan"]

@@ -42,7 +42,7 @@ def data(name: Annotated[str, typer.Argument(help="nyu, kitti, sunrgbd, meter, s
     """Fetch, check and prepare a data set, or render scenes; the scripts in data_scripts/ have more options."""
     from mdelib import data as datasets
     from mdelib.data import fetch
-    from mdelib.experiments import check_name
+    from mdelib.names import check_name
 
     known = {"nyu": fetch.fetch_nyu, "kitti": fetch.fetch_kitti, "sunrgbd": fetch.fetch_sunrgbd,
              "meter": fetch.fetch_meter}

@@ -24,10 +24,11 @@ from mdelib import data as datasets
 from mdelib import references, runs
 from mdelib.data.base import DataInfo, DepthBatch, DepthData
 from mdelib.data.cache import cached_tensors
-from mdelib.experiments import SCALES, check_name
+from mdelib.experiments import SCALES
 from mdelib.figures import STYLE, style
 from mdelib.filters import filter_table
 from mdelib.models.base import DepthNetwork
+from mdelib.names import check_name
 from mdelib.provenance import digest, stamp
 from mdelib.sparse import MaskNetwork
 from mdelib.store import Result, atomic_write, runs_root

@@ -7,7 +7,6 @@ changes at that scale, checks the result, and returns one `Run` for each variant
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,11 +14,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mdelib.distill.settings import Distillation
+from mdelib.names import check_name
 from mdelib.provenance import find_home
 from mdelib.train import TrainSettings
 
 __all__ = ["SCALES", "Attribution", "Distillation", "Experiment", "Points", "Run", "RunSettings", "Selectivity",
-           "Sparse", "Transfer", "check_name", "list_experiments", "load_experiment"]
+           "Sparse", "Transfer", "list_experiments", "load_experiment"]
 
 SCALES = ("smoke", "lab", "study", "paper")
 Measures = Literal["depth", "edges", "dissection"]
@@ -331,15 +331,6 @@ class Experiment(Strict):
         chosen = self.scales[scale].seeds if seeds is None else seeds
         return [Run(experiment=self.name, variant=name, data=data, scale=scale, seed=seed, settings=settings[name])
                 for seed in chosen for name in names]
-
-
-def check_name(name: str, known: Any, what: str, where: str) -> str:
-    """Return `name` if it is one of `known`; otherwise a ValueError that names the near and the known ones."""
-    if name in known:
-        return name
-    near = difflib.get_close_matches(name, list(known), n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    raise ValueError(f"{what} {name!r} is not in {where}{hint}: expected one of {', '.join(map(str, known))}")
 
 
 def list_experiments(folder: Path | None = None) -> list[str]:

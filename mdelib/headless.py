@@ -6,7 +6,6 @@ The batch starts this beside each notebook's own kernel, so neither torch nor a 
 from __future__ import annotations
 
 import ast
-import difflib
 import json
 import resource
 import time
@@ -18,6 +17,7 @@ import papermill
 
 from mdelib import store
 from mdelib.editions import build, find_source
+from mdelib.names import check_name
 from mdelib.provenance import find_home
 
 __all__ = ["check_parameters", "folder_of_batch", "parameters_of", "run_notebook", "stored_key"]
@@ -50,11 +50,7 @@ def check_parameters(number: str, given: dict[str, Any]) -> dict[str, Any]:
     """
     defaults = parameters_of(find_source(number))
     for name, value in given.items():
-        if name not in defaults:
-            near = difflib.get_close_matches(name, defaults, n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise ValueError(f"parameter {name!r} is not in notebook {number}{hint}: expected one of "
-                             f"{', '.join(defaults)}")
+        check_name(name, defaults, "parameter", f"notebook {number}")
         wanted = type(defaults[name])
         if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
             raise ValueError(f"parameter {name} of notebook {number} is {value!r} ({type(value).__name__}): "

@@ -29,13 +29,14 @@ from mdelib.dissection import dissection_measures
 from mdelib.distill.teachers import TeacherSource, learned_views, teacher_maps
 from mdelib.distill.training import StudentTraining, distillation_scores
 from mdelib.edges import edge_scores, region_errors
-from mdelib.experiments import Run, Selectivity, check_name, load_experiment
+from mdelib.experiments import Run, Selectivity, load_experiment
 from mdelib.fidelity import CONTROLS, attribution_scores
 from mdelib.fusanet import FuSaNetLoss
 from mdelib.fusanet_scores import fusanet_scores
 from mdelib.fusanet_training import FuSaNetTraining
 from mdelib.losses import LOSSES
 from mdelib.models.base import DepthNetwork
+from mdelib.names import check_name
 from mdelib.protocols import PROTOCOLS
 from mdelib.selectivity import SelectivityRegulariser, depth_bin_edges
 from mdelib.sparse import MaskNetwork, MaskTraining, sparse_scores
