@@ -168,14 +168,20 @@ class Task:
 def execute(run: Run, *, device: str | torch.device = "cpu", progress: Progress | None = None) -> Result:
     """The result of a run: loaded when it is there, otherwise made, which can take long.
 
-    A run that was killed goes on from its last epoch. `progress` is called after each epoch.
+    A run that was killed goes on from its last epoch, and one that another process is making is waited for.
+    `progress` is called after each epoch.
     """
     if (found := current(run)) is not None:
         return found
-    key, chosen, folder = run_key(run), run.settings, folder_of(run)
-    folder.mkdir(parents=True, exist_ok=True)
     for one in needed(run):  # trained first where they are missing, and not on this run's clock
         execute(one, device=device)
+    with store.lock(folder_of(run), run.address, wait=True):
+        return current(run) or _make(run, device, progress)
+
+
+def _make(run: Run, device: str | torch.device, progress: Progress | None) -> Result:
+    """Train, measure and write; the run's folder is held."""
+    key, chosen, folder = run_key(run), run.settings, folder_of(run)
     started = time.perf_counter()
     task = (_mask_task if chosen.sparse else _points_task if chosen.points
             else _distill_task if chosen.distillation

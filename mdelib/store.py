@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from mdelib.provenance import digest, find_home
 
 __all__ = ["Damaged", "Result", "atomic_write", "lock", "read_result", "results_root", "runs_root", "write_result"]
@@ -118,19 +120,24 @@ def read_result(path: Path) -> Result:
 
 
 @contextmanager
-def lock(folder: Path, what: str) -> Iterator[None]:
+def lock(folder: Path, what: str, *, wait: bool = False) -> Iterator[None]:
     """Hold `folder` for this process; the system lets go of it when the process ends, however it ends.
 
-    Raises:
-        BlockingIOError: another process holds it.
-    """
-    import fcntl
+    Args:
+        folder: made where it is missing. what: is done there, for the message.
+        wait: until another process lets go, instead of giving up.
 
+    Raises:
+        BlockingIOError: another process holds it, and `wait` is False.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BlockingIOError(f"{what} is already running on {folder}: wait for it to end, or choose another "
-                                  "run folder with MDE_RUNS=...") from None
+    held = FileLock(folder / ".lock")
+    try:
+        held.acquire(timeout=-1 if wait else 0)
+    except Timeout:
+        raise BlockingIOError(f"{what} is already running on {folder}: wait for it to end, or choose another "
+                              "run folder with MDE_RUNS=...") from None
+    try:
         yield
+    finally:
+        held.release()

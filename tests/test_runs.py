@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,19 @@ def test_a_run_is_made_once(monkeypatch):
     again = execute(toy())
     assert again == made
     assert not list(folder_of(toy()).glob("checkpoint*"))
+
+
+def test_a_run_that_is_being_made_is_waited_for_and_not_made_twice(monkeypatch):
+    made, fit = [], runs.fit
+
+    def counted(*given, **named):
+        made.append(1)
+        return fit(*given, **named)
+
+    monkeypatch.setattr(runs, "fit", counted)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: execute(toy()), range(2))
+    assert first == second and len(made) == 1
 
 
 def test_a_result_cut_off_in_the_middle_is_made_again_with_the_same_numbers():

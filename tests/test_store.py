@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -90,7 +92,10 @@ def test_a_folder_is_held_by_one_process_and_free_again_when_it_dies(tmp_path: P
     assert ready.wait(60)
     with pytest.raises(BlockingIOError, match="already running"), lock(tmp_path, "a batch"):
         pass
-    holder.kill()
+    threading.Timer(0.5, holder.kill).start()
+    begun = time.perf_counter()
+    with lock(tmp_path, "a batch", wait=True):  # the other one's end is waited for
+        assert time.perf_counter() - begun > 0.3
     holder.join()
     with lock(tmp_path, "a batch"):
         pass
