@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch, Rectangle
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from mdelib.diagrams import draw_flow
 from mdelib.figures import COLOURS, WIDTH, interval_plot, new_figure, show_depth, show_image
 
 __all__ = ["depth_gallery", "draw_distillation", "gain_steps", "pooled_spread", "similarity_grid", "sweep_panels",
@@ -23,28 +24,17 @@ __all__ = ["depth_gallery", "draw_distillation", "gain_steps", "pooled_spread", 
 
 def draw_distillation() -> Figure:
     """Who says what to whom in TIE-KD (choi2024 Fig. 2)."""
-    figure, axes = new_figure(height=2.7)
-    axes.set(xlim=(-0.6, 6.7), ylim=(-0.35, 2.6))
-    axes.axis("off")
     teacher, student, plain = "#F6D5BF", "#CFE3F3", "0.92"
-    for x, y, text, colour in ((0, 1.2, "image", plain), (1.4, 2.1, "teacher,\nany network", teacher),
-                               (1.4, 0.3, "student", student), (2.9, 2.1, "its depth", teacher),
-                               (4.5, 2.1, "its probability\nmap (Eq 1, 2)", teacher),
-                               (2.9, 0.3, "its probability\nmap", student), (4.5, 0.3, "its depth\n(Eq 3)", student),
-                               (6.1, 1.75, "L_DPM\n(Eq 5)", plain), (6.1, 0.65, "L_depth\n(Eq 6)", plain)):
-        _box(axes, x, y, text, colour)
-    for start, end in (((0.5, 1.4), (0.9, 1.9)), ((0.5, 1.0), (0.9, 0.5)), ((1.9, 2.1), (2.4, 2.1)),
-                       ((3.4, 2.1), (4.0, 2.1)), ((1.9, 0.3), (2.4, 0.3)), ((3.4, 0.3), (4.0, 0.3)),
-                       ((5.0, 2.1), (5.6, 1.85)), ((3.4, 0.65), (5.6, 1.6)), ((5.0, 0.35), (5.6, 0.55)),
-                       ((3.4, 1.75), (5.6, 0.8))):
-        axes.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": "0.3"})
-    return figure
-
-
-def _box(axes: Axes, x: float, y: float, text: str, colour: str) -> None:
-    axes.add_patch(FancyBboxPatch((x - 0.47, y - 0.33), 0.94, 0.66, boxstyle="round,pad=0.02", facecolor=colour,
-                                  edgecolor="0.4", lw=0.8))
-    axes.text(x, y, text, ha="center", va="center", fontsize=8.5)
+    boxes = ((0, 1.2, "image", plain), (1.4, 2.1, "teacher,\nany network", teacher),
+             (1.4, 0.3, "student", student), (2.9, 2.1, "its depth", teacher),
+             (4.5, 2.1, "its probability\nmap (Eq 1, 2)", teacher),
+             (2.9, 0.3, "its probability\nmap", student), (4.5, 0.3, "its depth\n(Eq 3)", student),
+             (6.1, 1.75, "L_DPM\n(Eq 5)", plain), (6.1, 0.65, "L_depth\n(Eq 6)", plain))
+    arrows = (((0.5, 1.4), (0.9, 1.9)), ((0.5, 1.0), (0.9, 0.5)), ((1.9, 2.1), (2.4, 2.1)),
+              ((3.4, 2.1), (4.0, 2.1)), ((1.9, 0.3), (2.4, 0.3)), ((3.4, 0.3), (4.0, 0.3)),
+              ((5.0, 2.1), (5.6, 1.85)), ((3.4, 0.65), (5.6, 1.6)), ((5.0, 0.35), (5.6, 0.55)),
+              ((3.4, 1.75), (5.6, 0.8)))
+    return draw_flow(boxes, arrows, xlim=(-0.6, 6.7), ylim=(-0.35, 2.6), height=2.7)
 
 
 def depth_gallery(rows: Mapping[str, Sequence[Tensor]], limits: Sequence[tuple[float, float]], *,

@@ -13,9 +13,9 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
 from torch import Tensor
 
+from mdelib.diagrams import draw_flow
 from mdelib.figures import COLOURS, WIDTH, new_figure, show_depth, show_image, show_share
 from mdelib.models.fusanet import Prediction
 from mdelib.points import SparsePoints
@@ -41,26 +41,15 @@ class Scene:
 
 def draw_passes() -> Figure:
     """The way of an image through FuSaNet (huynh2021 Fig. 1): twice through the same Fusion-Net."""
-    figure, axes = new_figure(height=2.5)
-    axes.set(xlim=(-0.6, 6.6), ylim=(-0.2, 2.5))
-    axes.axis("off")
     net, plain = "#CFE3F3", "0.92"
-    for x, y, text, colour in ((0, 2.0, "image", plain), (0, 0.5, "guiding points\n(training only)", plain),
-                               (1.55, 1.25, "Fusion-Net", net), (3.0, 1.25, "depth,\nconfidence,\nfeatures", plain),
-                               (4.4, 0.5, "Saliency-Net", "#F6D5BF"), (4.4, 2.0, "Fusion-Net,\nsame weights", net),
-                               (6.0, 0.5, "salient points", plain), (6.0, 2.0, "final depth", plain)):
-        _box(axes, x, y, text, colour)
-    for start, end in (((0.5, 2.0), (1.05, 1.45)), ((0.5, 0.5), (1.05, 1.05)), ((2.05, 1.25), (2.5, 1.25)),
-                       ((3.5, 1.05), (3.9, 0.6)), ((4.9, 0.5), (5.5, 0.5)), ((5.6, 0.85), (4.75, 1.6)),
-                       ((0.5, 2.2), (3.9, 2.2)), ((4.9, 2.0), (5.5, 2.0))):
-        axes.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": "0.3"})
-    return figure
-
-
-def _box(axes: Axes, x: float, y: float, text: str, colour: str) -> None:
-    axes.add_patch(FancyBboxPatch((x - 0.47, y - 0.33), 0.94, 0.66, boxstyle="round,pad=0.02", facecolor=colour,
-                                  edgecolor="0.4", lw=0.8))
-    axes.text(x, y, text, ha="center", va="center", fontsize=8.5)
+    boxes = ((0, 2.0, "image", plain), (0, 0.5, "guiding points\n(training only)", plain),
+             (1.55, 1.25, "Fusion-Net", net), (3.0, 1.25, "depth,\nconfidence,\nfeatures", plain),
+             (4.4, 0.5, "Saliency-Net", "#F6D5BF"), (4.4, 2.0, "Fusion-Net,\nsame weights", net),
+             (6.0, 0.5, "salient points", plain), (6.0, 2.0, "final depth", plain))
+    arrows = (((0.5, 2.0), (1.05, 1.45)), ((0.5, 0.5), (1.05, 1.05)), ((2.05, 1.25), (2.5, 1.25)),
+              ((3.5, 1.05), (3.9, 0.6)), ((4.9, 0.5), (5.5, 0.5)), ((5.6, 0.85), (4.75, 1.6)),
+              ((0.5, 2.2), (3.9, 2.2)), ((4.9, 2.0), (5.5, 2.0)))
+    return draw_flow(boxes, arrows, xlim=(-0.6, 6.6), ylim=(-0.2, 2.5), height=2.5)
 
 
 def scatter_points(axes: Axes, points: SparsePoints, place: int = 0, *, colour: str = "#D00000",
