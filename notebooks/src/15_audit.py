@@ -318,6 +318,7 @@ def cut(q):
     return int(q.value * digits) / digits == float(q.printed)
 
 
+# %%
 rules = {"anything that rounds so (ours)": lambda q: q.fits, "the cells as exact numbers": nominal,
          "exact numbers, digits cut off": cut}
 lesson.table(pd.DataFrame([{"printed digits taken as": name, "claims that fit": agree(rule), "of": len(claims)}
