@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from mdelib.identities import check_identity
-from mdelib.papers import Claim, check_analytic, check_claim, list_papers, load_claims
+from mdelib.papers import Claim, check_analytic, list_papers, load_claims
 from mdelib.rules import Quantity, evaluate, number_of
 
 __all__ = ["AUDIT_VERDICTS", "Audited", "audit_all", "audit_claim", "audit_counts", "audit_line", "audit_table",
@@ -55,7 +55,7 @@ def audit_claim(claim: Claim, folder: Path | None = None) -> Audited | None:
     """Decide one claim by its paper's printed numbers; None for one that only an experiment can decide.
 
     Args:
-        claim: with an audit, a check or an identity. folder: of the papers, by default `papers/`.
+        claim: with an audit or an identity. folder: of the papers, by default `papers/`.
 
     Raises:
         ValueError: a rule or an equation that cannot be read; the claim is named.
@@ -76,9 +76,6 @@ def audit_claim(claim: Claim, folder: Path | None = None) -> Audited | None:
 def _decide(claim: Claim, folder: Path | None) -> tuple[str, str, str, tuple[Quantity, ...]] | None:
     """Verdict, reading, what was seen, quantities."""
     audit = claim.audit
-    if audit is None and claim.check:
-        state, failing = check_claim(claim, folder)
-        return state, "", f"the rule fails in {len(failing)} rows" if state == "contradicted" else "", ()
     if audit is None and claim.identity is None:
         return None
     if audit is None:

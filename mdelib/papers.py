@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from mdelib.identities import check_identity
 from mdelib.provenance import find_home
 
-__all__ = ["KINDS", "Audit", "Check", "Claim", "Evidence", "Identity", "Reading", "check_analytic", "check_claim",
+__all__ = ["KINDS", "Audit", "Claim", "Evidence", "Identity", "Reading", "check_analytic",
            "list_papers", "load_claims", "load_table"]
 
 Kind = Literal["number", "comparison", "rank", "trend", "count", "agreement", "between papers", "possible",
@@ -43,14 +43,6 @@ class Evidence(Strict):
     measure: str
     compare: tuple[str, str]
     direction: Literal["greater", "smaller"]
-
-
-class Check(Strict):
-    """A rule over the columns of a published table, in the language of `pandas.DataFrame.eval`."""
-
-    table: str
-    rule: str
-    over: Literal["all rows", "some row"] = "all rows"
 
 
 class Identity(Strict):
@@ -115,9 +107,8 @@ class Claim(Strict):
         id: unique, begins with the paper's key. place: section, table or figure. states: the claim, quoted or
             close to it. notebook: number of the notebook that tests it.
         evidence: the experiments that test it; several measures of one claim stand beside each other.
-        check: for arithmetic claims, the rule over the paper's own table that must hold.
         identity: for analytic claims, the equation that must hold.
-        audit: how the printed numbers decide it. A claim with an audit alone is not on the scoreboard.
+        audit: how the printed numbers decide it. A claim that only notebook 15 bears on is not on the scoreboard.
         instead: what a reader should believe where the claim is contradicted; expressions in braces are computed.
     """
 
@@ -126,7 +117,6 @@ class Claim(Strict):
     states: str
     notebook: str
     evidence: tuple[Evidence, ...] = ()
-    check: Check | None = None
     identity: Identity | None = None
     audit: Audit | None = None
     instead: str | None = None
@@ -138,8 +128,8 @@ class Claim(Strict):
 
     @property
     def on_scoreboard(self) -> bool:
-        """Whether an experiment, a check or an equation of the course bears on it, beyond the audit."""
-        return bool(self.evidence or self.check or self.identity)
+        """Whether another notebook than the audit bears on it."""
+        return self.notebook != "15"
 
 
 def list_papers() -> list[str]:
@@ -178,27 +168,6 @@ def load_table(paper: str, table: str, folder: Path | None = None) -> pd.DataFra
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.csv"))) or "none"
         raise ValueError(f"paper {paper!r} has no table {table!r}: expected one of {known}")
     return pd.read_csv(path, comment="#")
-
-
-def check_claim(claim: Claim, folder: Path | None = None) -> tuple[str, pd.DataFrame]:
-    """Whether an arithmetic claim holds in the paper's own table.
-
-    Returns:
-        ``"holds"`` or ``"contradicted"``, and the rows in which its rule fails.
-
-    Raises:
-        ValueError: the claim has no rule, or the rule names a column that the table does not have.
-    """
-    if claim.check is None:
-        raise ValueError(f"claim {claim.id} has no rule to check: give it one, or judge it by an experiment")
-    table = load_table(claim.paper, claim.check.table, folder).pivot(index="row", columns="column", values="value")
-    try:
-        fine = table.eval(claim.check.rule).astype(bool)
-    except (pd.errors.UndefinedVariableError, SyntaxError) as error:
-        raise ValueError(f"the rule {claim.check.rule!r} of claim {claim.id} does not fit its table with the columns "
-                         f"{', '.join(table.columns)}: {error}") from None
-    holds = fine.all() if claim.check.over == "all rows" else fine.any()
-    return ("holds" if holds else "contradicted"), table[~fine]
 
 
 def check_analytic(claim: Claim) -> tuple[str, pd.DataFrame]:

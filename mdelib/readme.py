@@ -65,9 +65,9 @@ def _verdicts() -> str:
         if not claim.on_scoreboard:
             continue
         name = f"{claim.id.split('-')[0]}, {claim.place}"
-        if claim.check:
-            state = papers.check_claim(claim)[0]
-            lines.append(f"| {name} | `{claim.check.rule}` | the paper's own table | – | {state} |")
+        if claim.on_scoreboard and not (claim.evidence or claim.identity):
+            state = audit.audit_claim(claim).words
+            lines.append(f"| {name} | `{claim.audit.rule}` | the paper's own table | – | {state} |")
         if claim.identity:
             state = papers.check_analytic(claim)[0]
             words = f"{state} {claim.identity.condition}" if state == "holds only if" else state

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from mdelib.papers import Claim, Evidence, check_analytic, check_claim, list_papers, load_claims
+from mdelib.audit import audit_claim
+from mdelib.papers import Claim, Evidence, check_analytic, list_papers, load_claims
 from mdelib.store import Result
 
 __all__ = ["VERDICTS", "Finding", "findings_table", "judge", "paired_interval", "scoreboard", "seed_interval",
@@ -232,15 +233,15 @@ def scoreboard(results: Sequence[Result]) -> pd.DataFrame:
             continue
         paper = claim.paper
         start = {"claim": f"{paper}, {claim.place}: {claim.states}", "notebook": claim.notebook}
-        if claim.check:
-            state, failing = check_claim(claim)
-            rows.append({**start, "measured": f"{claim.check.rule} in the paper's own table",
-                         "difference (95 % interval)": f"fails in {len(failing)} rows", "n": "–", "verdict": state})
-            continue
         if claim.identity:
             state, values = check_analytic(claim)
             rows.append({**start, "measured": f"{claim.identity.left} = {claim.identity.right}",
                          "difference (95 % interval)": _off(values, state, claim), "n": "–", "verdict": state})
+            continue
+        if not claim.evidence:
+            found = audit_claim(claim)
+            rows.append({**start, "measured": f"{claim.audit.rule} in the paper's own table",
+                         "difference (95 % interval)": found.seen, "n": "–", "verdict": found.words})
             continue
         found = judge(claim, results)
         rows += [{**start, "measured": f"{f.measure}, {f.first} − {f.second}",

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from mdelib.papers import Claim, Evidence, check_analytic, check_claim, list_papers, load_claims, load_table
+from mdelib.audit import audit_claim
+from mdelib.papers import Audit, Claim, Evidence, check_analytic, list_papers, load_claims, load_table
 from mdelib.store import Result
 from mdelib.verdicts import findings_table, judge, paired_interval, scoreboard, seed_interval, summary, verdict
 
@@ -191,22 +192,20 @@ def papers(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_rule_is_checked_row_by_row(papers: Path):
-    claim = Claim(id="toy-2", place="", states="", notebook="01", check={"table": "table1", "rule": "rms >= mean"})
-    state, failing = check_claim(claim, papers)
-    assert state == "contradicted" and failing.index.tolist() == ["y"]
-    some = Claim(id="toy-3", place="", states="", notebook="01",
-                 check={"table": "table1", "rule": "rms >= mean", "over": "some row"})
-    assert check_claim(some, papers)[0] == "holds"
+def test_a_rule_is_checked_over_the_rows_of_the_paper_own_table(papers: Path):
+    claim = Claim(id="toy-2", place="", states="", notebook="01",
+                  audit={"kind": "possible", "rule": "all(table1.rms >= table1.mean)"})
+    found = audit_claim(claim, papers)
+    assert found.verdict == "contradicted" and found.seen == "1 of 2, not y"
+    some = claim.model_copy(update={"audit": Audit(kind="possible", rule="any(table1.rms >= table1.mean)")})
+    assert audit_claim(some, papers).verdict == "holds"
 
 
-@pytest.mark.parametrize("rule", ["rmse > mean", "rms >=> mean"])
+@pytest.mark.parametrize("rule", ["all(table1.rmse > table1.mean)", "all(table1.rms >=> table1.mean)"])
 def test_a_rule_that_does_not_fit_is_named(papers: Path, rule: str):
-    claim = Claim(id="toy-2", place="", states="", notebook="01", check={"table": "table1", "rule": rule})
+    claim = Claim(id="toy-2", place="", states="", notebook="01", audit={"kind": "possible", "rule": rule})
     with pytest.raises(ValueError, match="toy-2"):
-        check_claim(claim, papers)
-    with pytest.raises(ValueError, match="no rule"):
-        check_claim(CLAIM, papers)
+        audit_claim(claim, papers)
 
 
 @pytest.mark.parametrize(("text", "words"), [
@@ -236,12 +235,12 @@ def test_committed_claims_fit_their_experiments_and_tables(paper):
         assert claim.id.startswith(f"{paper}-")
         for evidence in claim.evidence:
             assert set(evidence.compare) <= set(load_experiment(evidence.experiment).variants)
-        if claim.check:
-            assert check_claim(claim)[0] in ("holds", "contradicted")
         if claim.identity:
             assert check_analytic(claim)[0] in ("holds", "holds only if", "contradicted")
-        assert sum(map(bool, (claim.evidence, claim.check, claim.identity))) == (0 if claim.notebook == "15" else 1)
-        assert claim.audit or claim.on_scoreboard
+        table_alone = claim.on_scoreboard and not (claim.evidence or claim.identity)
+        assert sum(map(bool, (claim.evidence, claim.identity, table_alone))) == (0 if claim.notebook == "15" else 1)
+        assert claim.audit or claim.evidence or claim.identity
+        assert not table_alone or claim.audit.rule
 
 
 def test_the_scoreboard_has_a_row_for_every_claim_also_untested():

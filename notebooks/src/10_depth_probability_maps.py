@@ -41,6 +41,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from mdelib import course, figures, papers
+from mdelib.audit import audit_claim
 from mdelib.complexity import ratio_interval, time_in_turns
 from mdelib.distill import (CUT_OFF, DIRECTIONS, MASSES, NORMALIZATIONS, bin_centres, depth_bins,
                             depth_probability_map, dpm_loss, entropy, expected_depth, fused_dpm_loss, support)
@@ -367,8 +368,7 @@ better = printed.copy()
 for measure in printed:
     better[measure] = printed[measure].rank(ascending=not measure.startswith("delta"))
 means = better.mean(axis=1).sort_values()
-chosen = [claim for claim in papers.load_claims("choi2024") if claim.notebook == "10"]
-found = {claim.id: papers.check_claim(claim)[0] for claim in chosen}
+found = {claim.id: audit_claim(claim).verdict for claim in papers.load_claims("choi2024") if claim.notebook == "10"}
 lesson.say(f"""**What the table says.** AbsRel rises with σ (Spearman's ρ = {trend['abs_rel']:.2f}); so does RMSE of
 logarithms ({trend['rmse_log']:.2f}). RMSE does not ({trend['rmse']:+.2f}). That is how a mistake at near pixels
 looks. It counts in relative errors. In metres it hides behind the far pixels, since errors add in squares: beside
