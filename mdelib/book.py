@@ -23,6 +23,7 @@ from mdelib import store
 from mdelib.editions import build, find_source, list_sources
 from mdelib.provenance import find_home
 from mdelib.readme import PARTS as PARTS_OF_README
+from mdelib.scoreboard import to_chapters
 
 __all__ = ["assemble", "build_book", "chapter", "exercises_marked", "modules_of", "results_page"]
 
@@ -94,8 +95,10 @@ def chapter(student: NotebookNode, solved: NotebookNode, number: str, pictures: 
 
 
 def _with_picture(output: NotebookNode, folder: Path) -> NotebookNode:
-    """An output whose PNG is a file beside the page, with its alternative text."""
+    """An output whose PNG is a file beside the page, with its alternative text; links go to chapters."""
     data = output.get("data", {})
+    if "text/html" in data:
+        data["text/html"] = to_chapters("".join(data["text/html"]), r"\1_\2.html")
     if "image/png" not in data:
         return output
     folder.mkdir(parents=True, exist_ok=True)

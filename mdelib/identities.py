@@ -10,7 +10,9 @@ from itertools import pairwise
 
 import pandas as pd
 import sympy
+import torch
 
+from mdelib.distill import depth_bins, depth_probability_map, expected_depth
 from mdelib.selectivity.expectation import expected_selectivity
 
 __all__ = ["FUNCTIONS", "check_identity"]
@@ -20,7 +22,17 @@ SYMBOLS = {"N": sympy.Symbol("N", integer=True, positive=True),
            **{name: sympy.Symbol(name, positive=True) for name in ("b", "t", "u", "x", "y")},
            **{name: sympy.Symbol(name, real=True) for name in ("a", "p", "q", "r")},
            "d": sympy.Symbol("d", integer=True, nonnegative=True)}
-FUNCTIONS: dict[str, Callable[[int], float]] = {"expected_selectivity": expected_selectivity}
+
+
+def decoded_depth(num_bins: int) -> float:
+    """What Eq 3 of choi2024 makes of 3 m, mapped by its Eq 1 and 2 (sigma = 0.8 m) and normalised by softmax."""
+    edges = depth_bins(num_bins).double()
+    return float(expected_depth(depth_probability_map(torch.full((1, 1, 1, 1), 3.0, dtype=torch.float64), edges, 0.8),
+                                edges))
+
+
+FUNCTIONS: dict[str, Callable[[int], float]] = {"expected_selectivity": expected_selectivity,
+                                                "decoded_depth": decoded_depth}
 COUNTS = (2, 3, 10, 64, 256)  # values of N at which both sides are compared
 LIMIT = (10**3, 10**4, 10**5, 10**6)
 VALUES = {"b": 2.5, "t": 0.7, "u": 0.4, "x": 1.5, "y": 0.3, "a": 1.7, "p": 0.6, "q": -0.9, "r": -0.2}

@@ -37,12 +37,16 @@ class Evidence(Strict):
         experiment, measure: where the numbers are.
         compare: the two variants; the claim is about first minus second.
         direction: the sign of that difference if the claim is right.
+        against: the measure of the second variant, where it is another one than the first's.
+        data: the one data set that the claim is about, where it is about one.
     """
 
     experiment: str
     measure: str
     compare: tuple[str, str]
     direction: Literal["greater", "smaller"]
+    against: str | None = None
+    data: str | None = None
 
 
 class Identity(Strict):
@@ -107,6 +111,8 @@ class Claim(Strict):
         id: unique, begins with the paper's key. place: section, table or figure. states: the claim, quoted or
             close to it. notebook: number of the notebook that tests it.
         evidence: the experiments that test it; several measures of one claim stand beside each other.
+        published: the paper's own numbers for it, in short; expressions in braces are computed from its tables.
+        untested: why no experiment of the course can be compared with it, in place of evidence.
         identity: for analytic claims, the equation that must hold.
         audit: how the printed numbers decide it. A claim that only notebook 15 bears on is not on the scoreboard.
         instead: what a reader should believe where the claim is contradicted; expressions in braces are computed.
@@ -117,9 +123,17 @@ class Claim(Strict):
     states: str
     notebook: str
     evidence: tuple[Evidence, ...] = ()
+    published: str | None = None
+    untested: str | None = None
     identity: Identity | None = None
     audit: Audit | None = None
     instead: str | None = None
+
+    @model_validator(mode="after")
+    def _tested_or_not(self) -> Claim:
+        if self.untested and (self.evidence or self.identity):
+            raise ValueError("a claim with evidence or an equation is tested: leave 'untested' out")
+        return self
 
     @property
     def paper(self) -> str:

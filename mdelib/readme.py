@@ -8,9 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mdelib import audit, papers, provenance, references, store, verdicts
+from markupsafe import escape
+
+from mdelib import audit, provenance, references, scoreboard, store, verdicts
 from mdelib.editions import list_sources
-from mdelib.experiments import list_experiments, load_experiment
+from mdelib.experiments import load_experiment
 
 __all__ = ["PARTS", "render_readme", "write_costs"]
 
@@ -59,23 +61,37 @@ def _notebooks() -> str:
 
 
 def _verdicts() -> str:
-    lines = ["| claim | measure | difference (95 % interval) | seeds × views | verdict |", "|---|---|---|---|---|"]
-    results = [r for name in list_experiments() for r in references.stored_reference(name, "nyu", "study")]
-    for claim in (claim for paper in papers.list_papers() for claim in papers.load_claims(paper)):
-        if not claim.on_scoreboard:
-            continue
-        name = f"{claim.id.split('-')[0]}, {claim.place}"
-        if claim.on_scoreboard and not (claim.evidence or claim.identity):
-            state = audit.audit_claim(claim).words
-            lines.append(f"| {name} | `{claim.audit.rule}` | the paper's own table | – | {state} |")
-        if claim.identity:
-            state = papers.check_analytic(claim)[0]
-            words = f"{state} {claim.identity.condition}" if state == "holds only if" else state
-            lines.append(f"| {name} | `{claim.identity.left} = {claim.identity.right}` | analytic | – | {words} |")
-        for found in verdicts.judge(claim, results):
-            lines.append(f"| {name} | `{found.measure}`: {found.first} − {found.second} | {found.difference:+.2g} "
-                         f"({found.span}) | {found.count} | {found.verdict} |")
+    scores = scoreboard.score_all(references.stored_study())
+    counts = scoreboard.score_counts(scores)
+    claims = len({s.claim.id for s in scores})
+    lines = [f"{claims} claims on {len(scores)} rows, one for each data set that a claim was measured on:", "",
+             f"| paper | {' | '.join(counts.columns)} |", "|---" + "|---" * len(counts.columns) + "|",
+             *(f"| {paper} | {' | '.join(str(n or '–') for n in row)} |"
+               for paper, row in zip(counts.index, counts.to_numpy(), strict=True))]
+    table = scoreboard.score_table(scores, link="notebooks/{notebook}")
+    for paper in counts.index:
+        mine = table[[s.claim.paper == paper for s in scores]]
+        lines += ["", f"<details><summary>{paper}: all rows</summary>", "",
+                  f"| {' | '.join(table.columns)} |", "|---" * len(table.columns) + "|",
+                  *("| " + " | ".join(_cell(cell) for cell in row) + " |" for row in mine.itertuples(index=False)),
+                  "", "</details>"]
     return "\n".join(lines)
+
+
+def _cell(cell: object) -> str:
+    """A cell of a Markdown table: HTML, and no bar that would end it."""
+    return str(escape(cell)).replace("|", "&#124;")
+
+
+def _study() -> str:
+    results = references.stored_study()
+    hours = sum(r.minutes for r in results) / 60
+    largest = max(results, key=lambda r: r.provenance.get("peak_memory_mb", 0))
+    machines = sorted({f"{r.provenance['device_name']}, {r.provenance['threads']} thread"
+                       f"{'s' * (r.provenance['threads'] > 1)}" for r in results})
+    return (f"The {len(results)} runs of the committed study took {hours:.1f} hours one after another "
+            f"({'; '.join(machines)}), each at most {max(r.minutes for r in results):.0f} minutes and "
+            f"{largest.provenance['peak_memory_mb'] / 1024:.1f} GiB ({largest.experiment}, {largest.variant}).")
 
 
 def _accuracy() -> str:
@@ -101,7 +117,7 @@ def _audit() -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {"notebooks": _notebooks, "accuracy": _accuracy, "verdicts": _verdicts,
-                                       "audit": _audit}
+                                       "study": _study, "audit": _audit}
 
 
 def render_readme(text: str) -> str:

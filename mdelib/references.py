@@ -15,7 +15,7 @@ from mdelib.experiments import load_experiment
 from mdelib.runs import current, run_key
 from mdelib.store import Result
 
-__all__ = ["collect", "reference", "stored_reference"]
+__all__ = ["collect", "reference", "stored_reference", "stored_study"]
 
 
 def reference(experiment: str, data: str, scale: str) -> list[Result]:
@@ -45,6 +45,14 @@ def stored_reference(experiment: str, data: str, scale: str) -> list[Result]:
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise store.Damaged(f"{path} is cut off or is no result file ({type(error).__name__}): restore it with git, "
                             "or delete it and run `mde collect`") from error
+
+
+def stored_study() -> list[Result]:
+    """All committed results of the reference study, NYU first, as they stand in their files."""
+    folders = sorted(store.results_root().glob("*-study"), key=lambda path: (path.name != "nyu-study", path.name))
+    paths = [path for folder in folders for path in sorted(folder.glob("*.json"))]
+    return [result for path in paths
+            for result in stored_reference(path.stem, *path.parent.name.rsplit("-", 1))]
 
 
 def _reference_path(experiment: str, data: str, scale: str) -> Path:

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from mdelib import __version__, provenance, store
 from mdelib.editions import list_sources
+from mdelib.scoreboard import to_chapters
 
 __all__ = ["write_report"]
 
@@ -62,7 +63,7 @@ def _items(folder: Path) -> list[dict[str, Any]]:
         item = json.loads(record.read_text())
         content = record.with_suffix(f".{item['kind']}").read_bytes()
         item["body"] = (base64.b64encode(content).decode() if item["kind"] == "png"
-                        else Markup(content.decode()))  # tables are escaped cell by cell when they are written
+                        else Markup(to_chapters(content.decode(), r"#n\1")))  # escaped cell by cell when written
         found.append(item)
     return sorted(found, key=lambda item: tuple(int(part) for part in item["label"].split(".")))
 

@@ -14,22 +14,19 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from mdelib.audit import audit_claim
-from mdelib.papers import Claim, Evidence, check_analytic, list_papers, load_claims
+from mdelib.papers import Claim, Evidence
 from mdelib.store import Result
 
-__all__ = ["VERDICTS", "Finding", "findings_table", "judge", "paired_interval", "scoreboard", "seed_interval",
-           "summary", "verdict"]
-
-VERDICTS = ("agrees", "disagrees", "inconclusive", "not comparable", "holds", "holds only if", "contradicted",
-            "not yet tested")
+__all__ = ["Finding", "findings_table", "judge", "paired_interval", "seed_interval", "summary", "tolerant_verdict",
+           "verdict"]
 
 
 @dataclass(frozen=True)
 class Finding:
     """A claim's measure, ours: the difference, its interval, how many seeds and views, and the verdict.
 
-    Where the measure has one value for a whole run, `views` is 0 and the interval is NaN for a single seed.
+    Where the measure has one value for a whole run, `views` is 0 and the interval is NaN for a single seed. `base` is
+    the mean of the second variant, against which a difference is large or small; `direction` the claim's.
     """
 
     claim: Claim
@@ -41,6 +38,8 @@ class Finding:
     seeds: int
     views: int
     verdict: str
+    base: float = float("nan")
+    direction: str = "smaller"
 
     @property
     def count(self) -> str:
@@ -141,33 +140,62 @@ def judge(claim: Claim, results: Sequence[Result]) -> list[Finding]:
     """
     findings = []
     for evidence in claim.evidence:
-        first, second = (_by_seed(results, evidence, variant) for variant in evidence.compare)
+        measures = (evidence.measure, evidence.against or evidence.measure)
+        first, second = (_by_seed(results, evidence, *side) for side in zip(evidence.compare, measures, strict=True))
         seeds = sorted(first.keys() & second.keys())
         if not seeds:
             continue
         if any(first[s].names != second[s].names for s in seeds):
             raise ValueError(f"the variants {evidence.compare} of {evidence.experiment} were tested on different "
                              "views: run both again on the same data")
-        if not all(evidence.measure in side[s].per_image for s in seeds for side in (first, second)):
-            one, two = ([side[s].metrics[evidence.measure] for s in seeds] for side in (first, second))
+        sides = list(zip((first, second), measures, strict=True))
+        base = float(np.mean([second[s].metrics.get(measures[1], np.nan) for s in seeds]))
+        if not all(measure in side[s].per_image for s in seeds for side, measure in sides):
+            one, two = ([side[s].metrics[measure] for s in seeds] for side, measure in sides)
             centre, interval = seed_interval(one, two)
             findings.append(Finding(claim, evidence.measure, *evidence.compare, centre, interval, len(seeds), 0,
-                                    verdict(interval, evidence.direction)))
+                                    verdict(interval, evidence.direction), base, evidence.direction))
             continue
-        one, two = ([side[s].per_image[evidence.measure] for s in seeds] for side in (first, second))
+        one, two = ([side[s].per_image[measure] for s in seeds] for side, measure in sides)
         centre, interval = paired_interval(np.array(one), np.array(two))
         given = all(side[s].parameters.get("weights") for s in seeds for side in (first, second))
+        said = verdict(interval, evidence.direction) if given or len(seeds) > 1 else "inconclusive"
         findings.append(Finding(claim, evidence.measure, *evidence.compare, centre, interval, len(seeds),
-                                len(first[seeds[0]].names),
-                                verdict(interval, evidence.direction) if given or len(seeds) > 1 else "inconclusive"))
+                                len(first[seeds[0]].names), said, base, evidence.direction))
     return findings
 
 
-def _by_seed(results: Sequence[Result], evidence: Evidence, variant: str) -> dict[int, Result]:
+def _by_seed(results: Sequence[Result], evidence: Evidence, variant: str, measure: str) -> dict[int, Result]:
     return {result.seed: result for result in results
             if result.experiment == evidence.experiment and result.variant == variant
-            and (evidence.measure in result.per_image
-                 or np.isfinite(result.metrics.get(evidence.measure, np.nan)))}
+            and evidence.data in (None, result.data)
+            and (measure in result.per_image or np.isfinite(result.metrics.get(measure, np.nan)))}
+
+
+def tolerant_verdict(finding: Finding, tolerance: float) -> str:
+    """The verdict if a difference up to `tolerance` times the second variant's value does not count.
+
+    ``"no difference"`` where the whole interval lies within the tolerance; ``"agrees"`` or ``"disagrees"`` where the
+    whole of it lies beyond; else ``"inconclusive"``, and always from a single seed. At tolerance 0 it is `verdict`.
+
+    Args:
+        finding: with its interval and its base. tolerance: a share, 0 or more.
+
+    Raises:
+        ValueError: a negative tolerance.
+
+    Explained in notebooks/16_scoreboard.ipynb.
+    """
+    if tolerance < 0:
+        raise ValueError(f"tolerance={tolerance:g} is negative: give a share of the second value, for example 0.01")
+    low, high = finding.interval
+    reach = tolerance * abs(finding.base)
+    if (finding.seeds < 2 and finding.verdict == "inconclusive") or not np.isfinite([low, high, reach]).all():
+        return "inconclusive"
+    if tolerance and -reach <= low and high <= reach:
+        return "no difference"
+    return verdict((low - reach, high - reach) if low > 0 else (low + reach, high + reach) if high < 0
+                   else (low, high), finding.direction)
 
 
 def summary(results: Sequence[Result], measures: Sequence[str], titles: Mapping[str, str]) -> pd.DataFrame:
@@ -205,49 +233,3 @@ def findings_table(findings: Sequence[Finding], results: Sequence[Result]) -> pd
         "claim": f.claim.place, "measure": f.measure, "compared": f"{f.first} − {f.second}",
         "first": mean(f.first, f.measure), "second": mean(f.second, f.measure), "difference": f.difference,
         "95 % interval": f.span, "n": f.count, "verdict": f.verdict} for f in findings])
-
-
-def _off(values: pd.DataFrame, state: str, claim: Claim) -> str:
-    """How far the two sides of an equation are apart, in words."""
-    if state == "holds":
-        return "0"
-    few, many = values.iloc[0], values.iloc[-1]
-    where = f"{claim.identity.condition}; " if state == "holds only if" else ""
-    if claim.identity.positive:
-        name = claim.identity.positive
-        return f"{where}off by {many['difference']:+.2g} at {name} = {many[name]:g}"
-    return (f"{where}off by {few['difference']:+.2g} at N = {few['N']:.0f}, {many['difference']:+.2g} at "
-            f"N = {many['N']:.0f}")
-
-
-def scoreboard(results: Sequence[Result]) -> pd.DataFrame:
-    """One row for each claim and measure: what is claimed, our difference with its interval, and the verdict.
-
-    Args:
-        results: of one data set and scale. Claims on which they do not bear are "not yet tested". What only the audit
-            of printed numbers decides (`mdelib.audit`) has no row.
-    """
-    rows = []
-    for claim in (claim for paper in list_papers() for claim in load_claims(paper)):
-        if not claim.on_scoreboard:
-            continue
-        paper = claim.paper
-        start = {"claim": f"{paper}, {claim.place}: {claim.states}", "notebook": claim.notebook}
-        if claim.identity:
-            state, values = check_analytic(claim)
-            rows.append({**start, "measured": f"{claim.identity.left} = {claim.identity.right}",
-                         "difference (95 % interval)": _off(values, state, claim), "n": "–", "verdict": state})
-            continue
-        if not claim.evidence:
-            found = audit_claim(claim)
-            rows.append({**start, "measured": f"{claim.audit.rule} in the paper's own table",
-                         "difference (95 % interval)": found.seen, "n": "–", "verdict": found.words})
-            continue
-        found = judge(claim, results)
-        rows += [{**start, "measured": f"{f.measure}, {f.first} − {f.second}",
-                  "difference (95 % interval)": f"{f.difference:+.2g} ({f.span})",
-                  "n": f.count, "verdict": f.verdict} for f in found]
-        if not found:
-            rows.append({**start, "measured": "–", "difference (95 % interval)": "–", "n": "–",
-                         "verdict": "not yet tested"})
-    return pd.DataFrame(rows)

@@ -19,7 +19,6 @@ from mdelib.dgr import DepthGradientRefinement
 from mdelib.papers import KINDS, Claim, list_papers, load_claims
 from mdelib.rules import evaluate
 from mdelib.sheets import read_sheet
-from mdelib.verdicts import scoreboard
 
 HOME = Path(__file__).resolve().parent.parent
 AUDITED = audit_all()
@@ -216,13 +215,6 @@ def test_claims_that_cannot_be_read_are_named():
 def test_only_an_experiment_decides_some_claims():
     claim = next(c for c in load_claims("yao2023") if c.id == "yao2023-fig1-smooth")
     assert audit_claim(claim) is None and claim.id not in BY_ID
-
-
-def test_audited_claims_stay_off_the_scoreboard():
-    only = [one.claim for one in AUDITED if not one.claim.on_scoreboard]
-    assert len(only) > 100
-    shown = set(scoreboard([])["claim"])
-    assert not shown & {f"{claim.paper}, {claim.place}: {claim.states}" for claim in only}
 
 
 def test_the_table_has_a_row_for_every_claim_and_the_counts_add_up():

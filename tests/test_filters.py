@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
+from markupsafe import Markup
 
 from mdelib.filters import filter_table
 
@@ -78,3 +79,9 @@ def test_what_cannot_be_filtered_is_refused(name, filters, words):
 
 def test_an_empty_table_has_only_its_head():
     assert Page(filter_table(FRAME.head(0), "t", {"paper": []})).rows == []
+
+
+def test_markup_is_taken_as_it_is_and_everything_else_escaped():
+    frame = pd.DataFrame({"link": [Markup('<a href="{}">x</a>').format('"><script>'), "<a>"]})
+    text = filter_table(frame, "t", {"k": ["1", "2"]})
+    assert '<td><a href="&#34;&gt;&lt;script&gt;">x</a></td>' in text and "<td>&lt;a&gt;</td>" in text

@@ -17,7 +17,7 @@ device = "auto"
 import numpy as np
 import pandas as pd
 
-from mdelib import course, editions, experiments, figures, verdicts
+from mdelib import course, editions, experiments, figures, references, scoreboard, verdicts
 
 lesson = course.start("16", data=data, scale=scale, seed=seed, device=device)
 
@@ -64,17 +64,38 @@ lesson.figure(figure, "intervals", "Both ends of the interval in twenty repetiti
               alt="Forty lines that close in on the true difference as the number of views grows.")
 
 # %% [markdown]
-# ## The scoreboard
-#
-# First the reference study: real photographs (NYU-Depth-v2). Then what was run here, with the data and scale of this
-# notebook. The two are never mixed in a row. Look at the column n before you look at a verdict.
+# A claim often has several measures, and they need not agree. Then its verdict says so: `agrees in part` if the other
+# measures are inconclusive, `mixed` if some agree and some disagree. No measure is left out and none counts twice.
 
 # %%
-reference = {name: lesson.reference(name) for name in experiments.list_experiments()}
-studied = [result for found in reference.values() for result in found]
-study = verdicts.scoreboard(studied)
-lesson.table(study, "study", "The scoreboard of the reference study on NYU. Differences are first "
-             "minus second, as the claim compares them; n is seeds × views.", sources=studied)
+for measures in (("agrees", "agrees"), ("agrees", "inconclusive"), ("agrees", "disagrees", "inconclusive")):
+    print(" + ".join(measures), "→", scoreboard.overall(measures))
+
+# %% [markdown]
+# ## The scoreboard
+#
+# The reference study first: real photographs (NYU-Depth-v2), and rendered scenes where a claim needs them. A row is one
+# claim on one data set; data sets are never mixed in a row. Choose a paper, a verdict or a data set. Look at the column
+# n before you look at a verdict. The link in `evidence` leads to the cell that shows the numbers.
+
+# %%
+studied = references.stored_study()
+study = scoreboard.score_all(studied)
+
+
+def filters_of(scores):
+    """What a reader may choose by."""
+    return {"paper": [s.claim.paper for s in scores], "verdict": [s.verdict for s in scores],
+            "on": [s.on or "no data needed" for s in scores]}
+
+
+lesson.table(scoreboard.score_table(study), "study", f"The scoreboard of the reference study: "
+             f"{len({s.claim.id for s in study})} claims. n is seeds × views.", sources=studied,
+             filters=filters_of(study))
+
+# %% [markdown]
+# The same claims on what was run here, with the data and the scale of this notebook. These trainings are short and have
+# few seeds: read them as a rehearsal of the study.
 
 # %%
 here, written = [], {path.name[:2] for path in editions.list_sources()}
@@ -82,9 +103,21 @@ for name in experiments.list_experiments():
     definition = experiments.load_experiment(name)
     if definition.notebook in written and lesson.data in definition.data and lesson.scale in definition.scales:
         here += lesson.results(name)
-local = verdicts.scoreboard(here)
-lesson.table(local, "here", f"The same claims on {lesson.info.title} at {lesson.scale} scale.",
-             sources=here)
+local = [s for s in scoreboard.score_all(here) if s.findings]
+lesson.table(scoreboard.score_table(local), "here", f"The claims that were measured on {lesson.info.title} at "
+             f"{lesson.scale} scale.", sources=here, filters={"paper": [s.claim.paper for s in local],
+                                                              "verdict": [s.verdict for s in local]})
+
+# %% [markdown]
+# ## Where is my table?
+#
+# You come with a paper in your hand and look for one of its tables or figures. Here is each of them, the notebook that
+# takes it up, and what became of its claims.
+
+# %%
+index = scoreboard.exhibit_table(study)
+lesson.table(index, "exhibits", "Every table, figure and equation with a claim on the scoreboard.",
+             filters={"paper": list(index.paper)})
 
 # %% [markdown]
 # ## How good are the networks behind the verdicts?
@@ -94,44 +127,105 @@ lesson.table(local, "here", f"The same claims on {lesson.info.title} at {lesson.
 # %%
 UP_TO_DATE = {True: "no", False: "yes", None: "data not here"}
 rows = []
-for name, found in reference.items():
+for name in experiments.list_experiments():
+    found = lesson.reference(name)
     for variant in dict.fromkeys(r.variant for r in found):
         mine = [r for r in found if r.variant == variant]
-        rows.append({"experiment": name, "variant": variant, "on": f"{mine[0].data}, {mine[0].scale}",
-                     **{m: np.mean([r.metrics[m] for r in mine]) for m in ("abs_rel", "rmse", "delta1")},
+        rows.append({"experiment": name, "variant": variant,
+                     **{m: np.mean([r.metrics.get(m, np.nan) for r in mine]) for m in ("abs_rel", "rmse", "delta1")},
                      "seeds": len(mine), "minutes a run": np.mean([r.minutes for r in mine]),
                      "up to date": UP_TO_DATE[mine[0].provenance["outdated"]]})
-lesson.table(pd.DataFrame(rows), "networks", "Every network of the reference study. 'Up to date' says "
-             "whether its key still matches the code, which can be checked only where the data is.",
-             sources=studied)
+networks = pd.DataFrame(rows)
+lesson.table(networks, "networks", "Every run of the reference study on NYU. 'Up to date' says whether its key still "
+             "matches the code, which can be checked only where the data is.", sources=studied,
+             filters={"experiment": list(networks.experiment)})
 
 # %% [markdown]
 # ## Verdicts at a glance
 
 # %%
-tables = {"reference study on NYU": study, f"{lesson.info.title}, {lesson.scale}": local}
-order = [v for v in verdicts.VERDICTS if any((t.verdict == v).any() for t in tables.values())]
+boards = {"reference study": study, f"{lesson.info.title}, {lesson.scale}": local}
+order = [v for v in scoreboard.VERDICTS if any(s.verdict == v for board in boards.values() for s in board)]
 figure, axis = figures.new_figure(height=0.45 * len(order) + 1)
-for index, (title, table) in enumerate(tables.items()):
-    counted = [(table.verdict == name).sum() for name in order]
-    axis.barh(np.arange(len(order)) + 0.38 * (index - 0.5), counted, 0.36,
-              color=figures.COLOURS[index], label=title)
-axis.set(yticks=range(len(order)), yticklabels=order, xlabel="measures")
+for place, (title, board) in enumerate(boards.items()):
+    counted = [sum(s.verdict == name for s in board) for name in order]
+    axis.barh(np.arange(len(order)) + 0.38 * (place - 0.5), counted, 0.36,
+              color=figures.COLOURS[place], label=title)
+axis.set(yticks=range(len(order)), yticklabels=order, xlabel="rows of the scoreboard")
 axis.xaxis.get_major_locator().set_params(integer=True)
 axis.invert_yaxis()
 axis.legend()
-lesson.figure(figure, "verdicts", "How many measures got which verdict.", sources=studied,
-              alt="Bars of the number of measures for each verdict, for the reference study and for this run.")
+lesson.figure(figure, "verdicts", "How many rows got which verdict.", sources=studied,
+              alt="Bars of the number of rows for each verdict, for the reference study and for this run.")
 
 # %% [markdown]
-# ## What these verdicts cannot say
+# ## What if small differences do not count?
 #
-# - **Size.** The networks are small and began with random weights. The papers' began with ImageNet weights. A verdict
-#   speaks about the effect at our size.
-# - **Resolution.** Images are 96×128 pixels. Effects that live in fine detail may not show.
-# - **Test images.** The study tests on those NYU test images that it lists by name in its result files.
-# - **Many measures.** With twenty measures, one interval in twenty misses zero by chance. Read the pattern, and do not
-#   pick a row.
+# A difference can be sure and still be too small to matter. So move the line: a difference counts only if it is larger
+# than a tolerance, a share of the value that it is compared with. At zero tolerance you see the verdicts of above. To
+# the right, sure but small differences fall out, and a fourth verdict appears: the interval lies wholly within the
+# tolerance, so there is **no difference**.
+
+# %%
+measures = [f for s in study for f in s.findings if f.seeds > 1]
+tolerances = np.concatenate([[0], np.geomspace(0.001, 0.5, 40)])
+moved = scoreboard.verdicts_by_tolerance(measures, tolerances)
+shades = dict(zip(moved.columns, (figures.COLOURS[2], figures.COLOURS[1], figures.COLOURS[0], "0.8"), strict=True))
+figure, axis = figures.new_figure(height=3.2)
+axis.stackplot(100 * tolerances, moved.to_numpy().T, labels=list(moved.columns), colors=list(shades.values()))
+axis.set(xscale="symlog", xlim=(0, 50), ylim=(0, len(measures)), xlabel="tolerance (% of the second value)",
+         ylabel="measures")
+axis.xaxis.set_major_formatter("{x:g}")
+axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), reverse=True)
+lesson.figure(figure, "tolerance", f"The {len(measures)} measures with more than one seed, by verdict, as the "
+              "tolerance grows.", sources=studied,
+              alt="Stacked areas: agreements and disagreements shrink with the tolerance, 'no difference' grows.")
+
+# %%
+one = moved.iloc[np.searchsorted(tolerances, 0.01)]
+lesson.say(f"With no tolerance {moved.agrees.iloc[0]} measures agree and {moved.disagrees.iloc[0]} disagree with their "
+           f"claims. If one percent does not count, {one.agrees} agree, {one.disagrees} disagree, and for "
+           f"{one['no difference']} there is no difference. What is left at the right edge is what no reader can "
+           "argue away with a tolerance.")
+
+# %% [markdown]
+# ## Limitations, for a reviewer
+#
+# What a critical reader should hold against these verdicts, in the order in which we would.
+
+# %%
+single = [f for s in study for f in s.findings if f.seeds == 1]
+views = max(len(r.names) for r in studied if r.data == "nyu")
+networks_nyu = networks[networks.experiment != "released_meter"]
+meter = networks[networks.experiment == "released_meter"].rmse
+best = networks_nyu.loc[networks_nyu.rmse.idxmin()]
+lesson.say(
+    f"- **Weak networks.** The best network that was trained here reaches an RMSE of {best.rmse:.2f} m on NYU "
+    f"({best.experiment}, {best.variant}); a released one (METER-XXS) reaches {meter.min():.2f} m. A module that helps "
+    "a weak network may do nothing for a strong one, and the other way round.\n"
+    f"- **Few seeds.** {len(single)} of {len(single) + len(measures)} measures rest on a single training, and no "
+    "verdict follows from them. Three seeds give an idea of the spread between trainings, not a good estimate.\n"
+    f"- **The test images.** {views} of NYU's 654 test images were at hand. Each result file names them.")
+
+# %% [markdown]
+# - **Size.** Our networks have the published architecture and a fraction of its width. A verdict speaks about the effect
+#   at our size. Parameter counts at the papers' size are tested, trainings at that size were not made.
+# - **No pretraining.** Encoders began with random weights, where the papers began with ImageNet. This is the largest
+#   single difference from the papers, and it is the same on both sides of every comparison.
+# - **Resolution.** Images are 96×128 pixels. Effects that live in fine detail, such as thin edges, may not show.
+# - **Schedule.** Trainings last minutes. A regulariser or a loss that needs long to act has less time here.
+# - **Stand-ins.** KITTI is replaced by rendered streets, whose textures are simple and whose depth is dense. Of SUN
+#   RGB-D two views were at hand. Rows say on what they were measured.
+# - **Choices where a paper is silent.** Each notebook lists them under its own heading. Where we could, both readings
+#   were run; elsewhere another choice might give another verdict.
+# - **Many measures.** With twenty measures, one interval in twenty misses zero by chance. No correction is made: read
+#   the pattern, and do not pick a row.
+# - **Intervals.** The bootstrap treats test views as independent. NYU's come from the same rooms in groups, so that the
+#   true intervals are somewhat wider.
+# - **One paper without its text.** Of cirillo2025 only the abstract was available. Its metric is a family here, and the
+#   verdicts are on the abstract's sentences.
+# - **Our own errors.** Everything was written by few people in a short time. Each number can be made again with
+#   `make study`; if yours differ, we want to know.
 
 # %% [markdown]
 # ## Exercises
