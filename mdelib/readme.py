@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import escape
 
-from mdelib import audit, provenance, references, scoreboard, store, verdicts
+from mdelib import audit, provenance, references, scoreboard, store, verdicts, weights
 from mdelib.editions import list_sources
 from mdelib.experiments import load_experiment
 
@@ -108,6 +108,17 @@ def _accuracy() -> str:
     return "\n".join(lines)
 
 
+def _weights() -> str:
+    lines = ["| weights | network | trained and tested on | AbsRel | RMSE (m) | δ1 | MB |", "|---|---|---|---|---|---|---|"]
+    for path in sorted(weights.weights_root().glob("*.safetensors")):
+        record = weights.read_record(path)
+        metrics, run = record["record"]["metrics"], record["record"]["run"].split("/")
+        lines.append(f"| `{path.stem}` | `{record['name']}` | {run[2].rsplit('-', 1)[0]} ({run[0]}, {run[1]}) | "
+                     f"{metrics['abs_rel']:.3f} | {metrics['rmse']:.3f} | {metrics['delta1']:.3f} | "
+                     f"{path.stat().st_size / 1e6:.1f} |")
+    return "\n".join(lines)
+
+
 def _audit() -> str:
     found = audit.audit_all()
     counts = audit.audit_counts(found)
@@ -117,7 +128,7 @@ def _audit() -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {"notebooks": _notebooks, "accuracy": _accuracy, "verdicts": _verdicts,
-                                       "study": _study, "audit": _audit}
+                                       "study": _study, "weights": _weights, "audit": _audit}
 
 
 def render_readme(text: str) -> str:
