@@ -109,7 +109,7 @@ def _accuracy() -> str:
 
 
 def _weights() -> str:
-    lines = ["| weights | network | trained and tested on | AbsRel | RMSE (m) | δ1 | MB |", "|---|---|---|---|---|---|---|"]
+    lines = ["| weights | network | trained and tested on | AbsRel | RMSE (m) | δ1 | MB |", "|---" * 7 + "|"]
     for path in sorted(weights.weights_root().glob("*.safetensors")):
         record = weights.read_record(path)
         metrics, run = record["record"]["metrics"], record["record"]["run"].split("/")

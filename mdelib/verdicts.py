@@ -231,5 +231,5 @@ def findings_table(findings: Sequence[Finding], results: Sequence[Result]) -> pd
 
     return pd.DataFrame([{
         "claim": f.claim.place, "measure": f.measure, "compared": f"{f.first} − {f.second}",
-        "first": mean(f.first, f.measure), "second": mean(f.second, f.measure), "difference": f.difference,
+        "first": mean(f.first, f.measure), "second": f.base, "difference": f.difference,
         "95 % interval": f.span, "n": f.count, "verdict": f.verdict} for f in findings])

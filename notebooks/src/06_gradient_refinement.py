@@ -810,7 +810,7 @@ lesson.table(pd.DataFrame(rows), "choices", "How alike the maps are under other 
 # ## Verdict
 
 # %%
-claims = [claim for claim in papers.load_claims("yao2023") if claim.notebook == "06"]
+claims = [claim for claim in papers.load_claims("yao2023") if claim.notebook == "06" and claim.evidence]
 rows = []
 for claim in claims:
     row = {"claim": f"{claim.place}: {claim.states}"}

@@ -21,6 +21,7 @@ seed = 0
 device = "auto"
 
 # %%
+import re
 import time
 from dataclasses import replace
 
@@ -510,7 +511,7 @@ judged = {claim.id: verdicts.judge(claim, study) for claim in claims}
 
 def paper_difference(claim, finding):
     """First minus second in the table that the claim names."""
-    number = claim.place.split()[1].rstrip(",")
+    number = re.search(r"Table (\d)", claim.place)[1]
     rows = {variant: row for row, variant in TABLES[number].items()}
     column = printed[number][SAME[finding.measure]]
     return column[rows[finding.first]] - column[rows[finding.second]]
