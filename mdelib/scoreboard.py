@@ -82,7 +82,7 @@ def score(claim: Claim, results: Sequence[Result]) -> list[Score]:
         if claim.untested or claim.audit.why:
             return [Score(claim, "not comparable", seen=claim.untested or claim.audit.why)]
         found = audit_claim(claim)
-        return [Score(claim, found.verdict, seen=f"its own table: {found.seen}")]
+        return [Score(claim, found.verdict, seen=found.seen)]
     rows = []
     for data, scale in dict.fromkeys((r.data, r.scale) for r in results):
         mine = [r for r in results if (r.data, r.scale) == (data, scale)]
@@ -119,10 +119,11 @@ def score_table(scores: Sequence[Score], *, link: str = "{notebook}#cell-id={cel
     for s in scores:
         notebook, cell = cell_of(s.claim)
         address = link.format(notebook=notebook, cell=cell)
-        rows.append({"claim": _lines([f"{s.claim.paper}, {s.claim.place}", s.claim.states]),
+        place = Markup("<b>{}</b>").format(f"{s.claim.paper}, {s.claim.place}")
+        rows.append({"claim": _lines([place, s.claim.states]),
                      "the paper's numbers": _lines(_published(s.claim)),
                      "ours: first − second (95 % interval)": _lines(map(_words, s.findings)) if s.findings else s.seen,
-                     "n": _lines(dict.fromkeys(f.count for f in s.findings)), "on": s.on or "–",
+                     "n": _lines(dict.fromkeys(f.count for f in s.findings)) or "–", "on": s.on or "–",
                      "verdict": s.verdict, "evidence": Markup('<a href="{}">{}</a>').format(address, notebook[:2]),
                      "made at": ", ".join(s.commits) or "–"})
     return pd.DataFrame(rows)
