@@ -108,7 +108,7 @@ def _uses(item: Any, tree: ast.AST, package: str) -> tuple[list[str], list[Any]]
             if owner.split(".")[0] == package:
                 found.append(value)
         elif _is_constant(value) or (owner.split(".")[0] == package and not callable(value)):
-            constants.append(f"{name}={value!r}")
+            constants.append(f"{name}={_text(value)}")
     return sorted(set(constants)), found
 
 
@@ -117,6 +117,18 @@ def _chain(node: ast.Attribute) -> list[str]:
     while isinstance(current, ast.Attribute):
         names, current = [current.attr, *names], current.value
     return [current.id, *names] if isinstance(current, ast.Name) else []
+
+
+def _text(value: Any) -> str:
+    """As `repr`, but a set is sorted: its own order changes from process to process."""
+    if isinstance(value, set | frozenset):
+        return f"{type(value).__name__}({sorted(map(_text, value))})"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_text(key)}: {_text(part)}' for key, part in value.items())}}}"
+    if type(value) in (tuple, list) and value:
+        inside = ", ".join(map(_text, value)) + ("," if type(value) is tuple and len(value) == 1 else "")
+        return f"({inside})" if type(value) is tuple else f"[{inside}]"
+    return repr(value)
 
 
 def _is_constant(value: Any) -> bool:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from mdelib import provenance
-from mdelib.provenance import digest, git_state, machine, peak_memory_mb, source_key, stamp, versions
+from mdelib.provenance import _text, digest, git_state, machine, peak_memory_mb, source_key, stamp, versions
 
 LOSSES = '''
 """A module."""
@@ -105,6 +107,22 @@ def test_code_that_can_change_a_result_changes_the_key(package, edit):
 ])
 def test_other_edits_do_not(package, edit):
     assert package() == package(**edit)
+
+
+def test_a_key_does_not_hang_on_the_order_of_a_set():
+    words = f"{{'delta1', 'delta2', 'delta3', 'rmse', {', '.join(map(repr, range(9)))}}}"
+    texts = set()
+    for seed in "12345":
+        run = subprocess.run([sys.executable, "-c", f"from mdelib.provenance import _text; v = {words}; "
+                              "print(_text(v), _text({'a': (frozenset(v), 1)}))"], capture_output=True, text=True,
+                             env={**os.environ, "PYTHONHASHSEED": seed}, check=True)
+        texts.add(run.stdout)
+    assert len(texts) == 1
+
+
+@pytest.mark.parametrize("value", [(), (1,), (1, "a"), [], [1.5, None], {}, {"a": (1, [2])}, "q", 3, None, True])
+def test_everything_but_sets_is_written_as_python_does(value):
+    assert _text(value) == repr(value)
 
 
 def test_a_base_class_counts(package):
