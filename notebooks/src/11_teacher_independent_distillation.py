@@ -307,12 +307,12 @@ TEACHERS = {"METER-XXS": ("protocols", "adabins"), "AdaBins": ("gradient_refinem
 
 
 def mean_of(runs, variant, measure):
-    values = [run.metrics[measure] for run in runs if run.variant == variant]
+    values = [run.metrics[measure] for run in runs if run.variant == variant and measure in run.metrics]
     return float(np.mean(values)) if values else float("nan")
 
 
 def spread_of(runs, variant, measure):
-    values = [run.metrics[measure] for run in runs if run.variant == variant]
+    values = [run.metrics[measure] for run in runs if run.variant == variant and measure in run.metrics]
     return f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
 
 
@@ -391,7 +391,8 @@ pupils = {f"{kind} by {name}": f"{method}{OWN[name]}" for name in OWN
           for kind, method in (("Res-KD", "ssim_si"), ("TIE-KD", "tie_kd"))}
 pupils = {"Baseline": "baseline", **pupils}
 near = pd.DataFrame({name: {title: mean_of(study, variant, f"{short}_abs_rel") for title, variant in pupils.items()}
-                     for name, short in WHO.items()}).dropna(how="all") if study else pd.DataFrame()
+                     for name, short in WHO.items()}) if study else pd.DataFrame()
+near = near.dropna(how="all").dropna(how="all", axis=1)
 if len(near):
     lesson.figure(drawing.similarity_grid(near, "AbsRel to the teacher"), "table_2", "Table 2: students against every "
                   "teacher on NYU. Framed: the student nearest to that teacher.", sources=study,
