@@ -8,6 +8,8 @@ Explained in notebooks/00_start_here.ipynb.
 
 from __future__ import annotations
 
+import base64
+import html
 import io
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +17,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from IPython import get_ipython
-from IPython.display import Markdown, display
+from IPython.display import HTML, Markdown, display
 from matplotlib.figure import Figure
 
 from mdelib.figures import STYLE, style
@@ -41,7 +43,7 @@ def explore(draw: Callable[..., Figure | None], controls: Mapping[str, Sequence[
         static: the settings of the static twin, each with one value a control; the widget starts at the first.
         lesson: if given, the static figures are also kept for the report, as `<name>-1`, `<name>-2`, ...
         name: of the kept figures, unique in the notebook.
-        caption, alt: templates for each static figure, for example ``"The room without its {cue}."``; by default
+        caption, alt: templates for each figure, for example ``"The room without its {cue}."``; by default
             the setting in words.
 
     Raises:
@@ -52,7 +54,7 @@ def explore(draw: Callable[..., Figure | None], controls: Mapping[str, Sequence[
     """
     _check(controls, static)
     if is_live():
-        _show_widget(draw, controls, static[0])
+        _show_widget(draw, controls, static[0], alt)
     for number, setting in enumerate(static, start=1):
         figure = _drawn(draw, setting)
         if figure is None:
@@ -92,13 +94,16 @@ def controls_of(controls: Mapping[str, Sequence[Any]], start: Setting) -> dict[s
     return made
 
 
-def _show_widget(draw: Callable[..., Figure | None], controls: Mapping[str, Sequence[Any]], start: Setting) -> None:
+def _show_widget(draw: Callable[..., Figure | None], controls: Mapping[str, Sequence[Any]], start: Setting,
+                 alt: str) -> None:
     import ipywidgets
 
     def update(**setting: Any) -> None:
         figure = _drawn(draw, setting)
         if figure is not None:
-            _show(figure, _in_words(setting))
+            seen = html.escape(alt.format(**setting) if alt else _in_words(setting))
+            picture = base64.b64encode(_png(figure)).decode()
+            display(HTML(f'<img alt="{seen}" src="data:image/png;base64,{picture}">'))  # JupyterLab drops a PNG's alt
 
     made = controls_of(controls, start)
     display(ipywidgets.VBox([ipywidgets.HBox(list(made.values())), ipywidgets.interactive_output(update, made)]))
@@ -113,11 +118,15 @@ def _drawn(draw: Callable[..., Figure | None], setting: Setting) -> Figure | Non
 
 
 def _show(figure: Figure, alt: str) -> None:
+    display({"image/png": _png(figure), "text/plain": f"[figure: {alt}]"}, raw=True,
+            metadata={"image/png": {"alt": alt}})
+
+
+def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     with style():
         figure.savefig(buffer, format="png", dpi=STYLE["savefig.dpi"], metadata={"Software": None})
-    display({"image/png": buffer.getvalue(), "text/plain": f"[figure: {alt}]"}, raw=True,
-            metadata={"image/png": {"alt": alt}})
+    return buffer.getvalue()
 
 
 def _in_words(setting: Setting) -> str:

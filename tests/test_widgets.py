@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
 import pytest
+from IPython.display import HTML
 from matplotlib.figure import Figure
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
@@ -102,6 +104,14 @@ def test_live_the_widget_comes_first_and_follows_its_controls(shown: list, front
     assert calls == [("none", 2.5)]
     menu.value = "shadows"
     assert calls == [("none", 2.5), ("shadows", 2.5)]
+
+
+def test_the_live_picture_says_what_it_shows_in_its_own_words(shown: list, front_end: None) -> None:
+    explore(blank, {"side": ["left", "<both>"]}, [{"side": "<both>"}], alt="A room seen from {side}")
+    explore(blank, {"side": ["left", "right"]}, [{"side": "left"}])
+    live = [thing.data for thing, _ in shown if isinstance(thing, HTML)]
+    assert [re.search('alt="(.*?)"', text)[1] for text in live] == ["A room seen from &lt;both&gt;", "side: left"]
+    assert all('src="data:image/png;base64,iVBOR' in text for text in live)
 
 
 def test_controls_take_numbers_as_sliders_and_the_rest_as_menus() -> None:

@@ -106,6 +106,8 @@ EXERCISES = {
     "delta1": Exercise(_metric("delta1"), _depth_pairs, (
         (lambda p, t, m: ((p / t)[m] < 1.25).double().mean(), "the larger of both ratios counts: p/t and t/p"),
         (lambda p, t, m: ((p - t).abs()[m] < 1.25).double().mean(), "delta is about ratios, not about metres"),
+        (lambda p, t, m: (torch.maximum(p / t, t / p) < 1.25).double().mean(),
+         "only pixels inside the mask may count, above the line and below it"),
     )),
     "median_align": Exercise(_median_align, _depth_pairs, (
         (lambda p, t, m: p * (t[m].median() / p[m].median()),
@@ -129,6 +131,11 @@ EXERCISES = {
         (lambda low, high, way, tolerance: verdict((low, high), way), "the tolerance is not used"),
         (lambda low, high, way, tolerance: verdict((low - tolerance, high - tolerance), way),
          "both ends move the same way there: the band lies on both sides of zero"),
+        (lambda low, high, way, tolerance: {"agrees": "disagrees", "disagrees": "agrees"}.get(
+            found := _tolerant(low, high, way, tolerance), found),
+         "the other way round: a claim agrees if the interval lies on the side that the claim names"),
+        (lambda low, high, way, tolerance: "inconclusive" if low <= 0 <= high else verdict((low, high), way),
+         "the tolerance is not used"),
     )),
     "range_along_ray": Exercise(lambda d, k: depth_to_range(d[None, None], k)[0, 0], _cameras, (
         (lambda d, k: d, "that is depth itself: the line of sight is longer wherever a pixel is off the axis"),

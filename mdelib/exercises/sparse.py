@@ -69,6 +69,8 @@ EXERCISES = {
     "keep_best": Exercise(_keep, _scores, (
         (lambda scores, count: scores > 0.5, "that is a threshold: how many pixels it keeps depends on the scores"),
         (lambda scores, count: scores <= scores.flatten().kthvalue(count).values, "those are the smallest scores"),
+        (lambda scores, count: scores > scores.flatten().sort(descending=True).values[count - 1],
+         "that is one too few: the last of the best belongs to them"),
     )),
     "mask_auc": Exercise(_auc, _regions, (
         (_strict, "ties count half"),
