@@ -168,7 +168,8 @@ def assemble(target: Path, *, notebooks: Sequence[str] | None = None, modules: S
     (target / "api" / "index.md").write_text("# Library reference\n\n" + _tree("", names, options=":maxdepth: 1"))
     (target / "results.md").write_text(results_page(home / "results"))
     teachers = target / "teachers.md"
-    teachers.write_text(teachers.read_text().replace("<!-- costs -->", PARTS_OF_README["notebooks"]()))
+    page = teachers.read_text().replace("<!-- costs -->", PARTS_OF_README["notebooks"]())
+    teachers.write_text(page.replace("<!-- newcomer -->", PARTS_OF_README["newcomer"]()))
     index = target / "index.md"
     index.write_text(index.read_text().replace("<!-- chapters -->", "\n".join(trees)))
     return target

@@ -17,6 +17,7 @@ from mdelib.experiments import load_experiment
 __all__ = ["PARTS", "render_readme", "write_costs"]
 
 COSTS = "scenes-rooms-lab/costs.json"
+NEWCOMER = "scenes-rooms-lab/newcomer.json"
 
 
 def write_costs(folder: Path) -> Path:
@@ -78,6 +79,19 @@ def _verdicts() -> str:
     return "\n".join(lines)
 
 
+def _newcomer() -> str:
+    path = store.results_root() / NEWCOMER
+    if not path.is_file():
+        return "Not measured yet: `python benchmarks/newcomer.py --json`."
+    found = json.loads(path.read_text())
+    lines = ["| step | what you do | minutes |", "|---|---|---|"]
+    lines += [f"| {step['step']} | {step['do']} | {step['seconds'] / 60:.1f} |" for step in found["steps"]]
+    lines.append(f"| all of it | | {sum(step['seconds'] for step in found['steps']) / 60:.1f} |")
+    lines.append(f"\nMeasured at commit {found['commit']} on {found['cores']} cores ({found['device_name']}) with a "
+                 f"load of {found['load']:.1f}. How long a download takes depends on the network.")
+    return "\n".join(lines)
+
+
 def _cell(cell: object) -> str:
     """A cell of a Markdown table: HTML, and no bar that would end it."""
     return str(escape(cell)).replace("|", "&#124;")
@@ -128,7 +142,7 @@ def _audit() -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {"notebooks": _notebooks, "accuracy": _accuracy, "verdicts": _verdicts,
-                                       "study": _study, "weights": _weights, "audit": _audit}
+                                       "newcomer": _newcomer, "study": _study, "weights": _weights, "audit": _audit}
 
 
 def render_readme(text: str) -> str:

@@ -280,6 +280,31 @@ lesson.table(pd.DataFrame(rows), "veils", f"The masks of {len(views)} test views
 # they vanish. Nothing in Eq 5 asks for a choice. A network with normalisation layers hardly minds a fainter picture, so a veil
 # lowers $\overline{M}$ at little cost.
 #
+# Turn λ yourself. The number over a mask is its sparseness.
+
+# %%
+SHOWN = sorted({run.parameters["sparse"]["lam"] for run in results})
+some = views[list(range(0, len(views), lesson.pick(smoke=2, lab=20)))]
+with torch.no_grad():
+    made = {(name, lam): lesson.masks("sparse_pixels", f"{name}_{lam:g}")[0].cpu()(some.image)
+            for name in NAMES for lam in SHOWN}
+
+
+def draw_mask(λ, network, view):
+    image, mask = some.image[[view]], made[network, λ][[view]]
+    row = {"the picture": image[0], f"mask: {float(mask.mean()):.2f}": mask[0],
+           "what is left": masked_image(image, mask, nets[network])[0],
+           "depth, all of it": depth_of(network, image)[0], "depth, the rest": depth_of(network, image, mask)[0]}
+    return figures.image_rows([row], height=1.6)
+
+
+# %%
+explore(draw_mask, {"λ": SHOWN, "network": list(NAMES), "view": list(range(len(some)))},
+        [{"λ": lam, "network": "transformer", "view": 1} for lam in (SHOWN[0], SHOWN[-1])], lesson=lesson,
+        name="turn", caption="View {view}: the mask that G makes for the {network} at λ = {λ:g}, and what it leaves.",
+        alt="A room, a mask, the room under the mask, and the depth of both, for the {network} at λ = {λ:g}.")
+
+# %% [markdown]
 # ## All or nothing
 #
 # Why does a mask vanish at some λ? Compare the two extreme masks. Keeping everything costs $\lambda$. Keeping nothing
