@@ -803,7 +803,7 @@ safe = GRID[(GRID > 9 * SIGMA) & (GRID < 80 - 9 * SIGMA)]
 off = {kind: float((decode(safe, STREET, SIGMA, kind) - safe).abs().max()) for kind in KINDS}
 
 # %%
-good, varied = found.values()
+good, varied = (found[f"choi2024-sec4.5.4-{name}"] for name in ("good", "varied"))
 rows = [
     ("the bin with the highest value corresponds to the actual depth", "Section 3.2",
      f"**holds**: at {100 * min(share.values()):.1f} % of the pixels, in each of the four maps"),
