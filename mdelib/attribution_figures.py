@@ -20,7 +20,7 @@ from mdelib.fidelity import gap_interval
 from mdelib.figures import COLOURS, SIGNED_MAP, WIDTH, new_figure, show_depth, show_image
 from mdelib.store import Result
 
-__all__ = ["along_the_way", "cue_rows", "curve_panels", "method_rows", "photo_sheet", "rank_table",
+__all__ = ["along_the_way", "colours_of", "cue_rows", "curve_panels", "method_rows", "photo_sheet", "rank_table",
            "show_attribution", "study_values"]
 
 STRENGTH_MAP = "magma"
@@ -32,16 +32,22 @@ def show_attribution(axes: Axes, values: Tensor, title: str | None = None) -> No
 
     Every map has its own limits, up to the 99th percentile of its magnitudes: methods have different units.
     """
-    array = values.detach().cpu().float().numpy()
-    limit = np.percentile(np.abs(array), CLIP) or np.abs(array).max() or 1.0
-    signed = array.min() < 0
-    axes.imshow(array, cmap=SIGNED_MAP if signed else STRENGTH_MAP, vmin=-limit if signed else array.min(), vmax=limit)
+    colours, low, high = colours_of(values)
+    axes.imshow(values.detach().cpu().float().numpy(), cmap=colours, vmin=low, vmax=high)
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
         spine.set_visible(False)
     if title:
         axes.set_title(title, fontsize=9)
+
+
+def colours_of(values: Tensor) -> tuple[str, float, float]:
+    """The colour map of an attribution (H, W) and its limits, as `show_attribution` draws it."""
+    array = values.detach().cpu().float().numpy()
+    limit = float(np.percentile(np.abs(array), CLIP) or np.abs(array).max() or 1.0)
+    low = float(array.min())
+    return (SIGNED_MAP, -limit, limit) if low < 0 else (STRENGTH_MAP, low, limit)
 
 
 def method_rows(rows: Sequence[tuple[Tensor, Tensor, Mapping[str, Tensor]]], *, labels: Sequence[str] | None = None,
@@ -183,25 +189,40 @@ def study_values(results: Sequence[Result], prefix: str, columns: Mapping[str, s
     return pd.DataFrame(rows)
 
 
-def photo_sheet(image: Tensor, depth: Tensor, maps: Mapping[str, Tensor], title: str, *, columns: int = 3) -> Figure:
+def photo_sheet(image: Tensor, depth: Tensor, maps: Mapping[str, Tensor], title: str, *, columns: int = 3,
+                place: tuple[int, int] | None = None, unit: str = "m", stretch: float = 1.0) -> Figure:
     """One photograph, its depth, and each attribution of it; rows and columns are numbered on the photograph.
 
     Args:
         image: (3, H, W) in [0, 1]. depth: (1, H, W), metres. maps: title -> (H, W). title: of the whole.
+        place: (row, column) that was asked about, marked in every panel.
+        unit: of depth; empty where it has none. stretch: height of a pixel in units of its width.
     """
     rows = -(-(2 + len(maps)) // columns)
-    figure, axes = new_figure(rows, columns, squeeze=False,
-                              height=(WIDTH - 1) / columns * image.shape[-2] / image.shape[-1] + 0.3)
+    height, width = image.shape[-2:]
+    panel = (WIDTH - 1) / columns * stretch * height / width + 0.3
+    figure, axes = new_figure(rows, columns, squeeze=False, height=panel + 0.9 / rows)
     places = list(axes.flat)
     show_image(places[0], image, "photograph")
-    height, width = image.shape[-2:]
     places[0].set_xticks(range(0, width, max(10, 20 * (width // 100))))
     places[0].set_yticks(range(0, height, max(10, 20 * (height // 100))))
+    places[0].set(xlabel="column", ylabel="row")
     limits = tuple(np.percentile(depth.detach().cpu().numpy(), [1, 99]))
-    figure.colorbar(show_depth(places[1], depth, "depth", limits=limits), ax=places[1], label="depth (m)", shrink=0.9)
+    figure.colorbar(show_depth(places[1], depth, "predicted depth", limits=limits), ax=places[1], location="bottom",
+                    label=f"depth ({unit}), near to far" if unit else "depth without a unit, near to far", aspect=25)
     for axis, (name, values) in zip(places[2:], maps.items(), strict=False):
         show_attribution(axis, values, name)
+    for axis in places[:2 + len(maps)]:
+        axis.set_aspect(stretch)
+        if place:
+            axis.plot(place[1], place[0], "+", color="white", ms=13, mew=4)
+            axis.plot(place[1], place[0], "+", color="black", ms=12, mew=1.5)
     for axis in places[2 + len(maps):]:
         axis.set_axis_off()
     figure.suptitle(title, fontsize=11)
+    signed = any(float(values.min()) < 0 for values in maps.values())
+    figure.supxlabel("Bright: the pixel counts much; dark: little."
+                     + (" Red: it makes the answer larger; blue: smaller." if signed else "")
+                     + "\nEach map has its own limits." + (" The cross: what was asked about." if place else ""),
+                     fontsize=9)
     return figure

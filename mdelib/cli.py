@@ -93,8 +93,8 @@ def run(experiment: str,
 def explain(photo: Path,
             network: Annotated[str, typer.Option(help="Weights (rooms_transformer, meter_xxs_nyu, a file), hf:NAME "
                                                       "for Hugging Face, or module:function for your own.")],
-            target: Annotated[str, typer.Option(help="mean_depth, near_far, pixel:ROW,COLUMN or edge:ROW,COLUMN.")
-                              ] = "mean_depth",
+            target: Annotated[str, typer.Option(help="mean_depth, near_far, pixel:ROW,COLUMN or edge:ROW,COLUMN, "
+                                                     "counted as on the figure's axes.")] = "mean_depth",
             method: Annotated[list[str] | None, typer.Option(help="Only these methods.")] = None,
             size: Annotated[tuple[int, int] | None, typer.Option(help="Height and width the network sees.")] = None,
             out: Annotated[Path | None, typer.Option(help="The figure; default: beside the photograph.")] = None
@@ -102,8 +102,9 @@ def explain(photo: Path,
     """Write the depth of a photograph and all attributions of it as one figure."""
     from mdelib.explain_photo import explain_photo
 
-    path = explain_photo(photo, network, target=target, methods=method, size=size, out=out)
-    console.print(f"written: {path}", highlight=False)
+    path = explain_photo(photo, network, target=target, methods=method, size=size, out=out,
+                         say=lambda words: console.print(words, highlight=False, markup=False))
+    console.print(f"written: {path}", highlight=False, markup=False)
 
 
 @app.command(hidden=True)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from mdelib.course import Lesson
 
-__all__ = ["controls_of", "explore", "is_live"]
+__all__ = ["Setting", "check_settings", "controls_of", "explore", "is_live", "show_static"]
 
 Setting = Mapping[str, Any]
 
@@ -52,9 +52,15 @@ def explore(draw: Callable[..., Figure | None], controls: Mapping[str, Sequence[
 
     Explained in notebooks/00_start_here.ipynb.
     """
-    _check(controls, static)
+    check_settings(controls, static)
     if is_live():
         _show_widget(draw, controls, static[0], alt)
+    show_static(draw, static, lesson=lesson, name=name, caption=caption, alt=alt)
+
+
+def show_static(draw: Callable[..., Figure | None], static: Sequence[Setting], *, lesson: Lesson | None = None,
+                name: str = "widget", caption: str = "", alt: str = "") -> None:
+    """The static twin: `draw` at each of the settings; arguments as for `explore`."""
     for number, setting in enumerate(static, start=1):
         figure = _drawn(draw, setting)
         if figure is None:
@@ -137,7 +143,8 @@ def _word(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _check(controls: Mapping[str, Sequence[Any]], static: Sequence[Setting]) -> None:
+def check_settings(controls: Mapping[str, Sequence[Any]], static: Sequence[Setting]) -> None:
+    """Refuse controls without values and static settings that cannot be chosen, as `explore` says."""
     if not controls:
         raise ValueError("explore got no controls: expected name -> values, for example {'cue': ['shadows', 'size']}")
     if not static:
@@ -151,5 +158,7 @@ def _check(controls: Mapping[str, Sequence[Any]], static: Sequence[Setting]) -> 
                              f"for each of {', '.join(controls)}")
         for name, value in setting.items():
             if value not in controls[name]:
-                raise ValueError(f"the static setting {name}={value!r} cannot be chosen: expected one of "
-                                 f"{', '.join(map(repr, controls[name]))}")
+                known = controls[name]
+                words = (f"a whole number from {known[0]} to {known[-1]}" if isinstance(known, range)
+                         else f"one of {', '.join(map(repr, known))}")
+                raise ValueError(f"the static setting {name}={value!r} cannot be chosen: expected {words}")

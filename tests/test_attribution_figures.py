@@ -42,6 +42,20 @@ def test_curves_ways_cues_and_sheets() -> None:
     assert len(sheet.axes) == 7  # two rows of three, and a colour bar
 
 
+def test_the_sheet_says_what_colours_and_cross_mean() -> None:
+    image, depth = torch.rand(3, 8, 16), 1 + torch.rand(1, 8, 16)
+    plain = photo_sheet(image, depth, {"a": torch.rand(8, 16)}, "title", unit="")
+    assert "Red" not in plain.get_supxlabel() and "cross" not in plain.get_supxlabel()
+    assert plain.axes[-1].get_xlabel() == "depth without a unit, near to far"
+    sheet = photo_sheet(image, depth, {"a": torch.randn(8, 16)}, "title", place=(2, 5), stretch=2.0)
+    assert "Red: it makes the answer larger" in sheet.get_supxlabel() and "cross" in sheet.get_supxlabel()
+    assert sheet.axes[0].get_xlabel() == "column" and sheet.axes[0].get_ylabel() == "row"
+    assert sheet.axes[-1].get_xlabel() == "depth (m), near to far"
+    for axis in sheet.axes[:3]:
+        assert axis.get_aspect() == 2.0
+        assert all((line.get_xdata()[0], line.get_ydata()[0]) == (5, 2) for line in axis.lines) and axis.lines
+
+
 def test_ranks_by_hand() -> None:
     figure = rank_table(pd.DataFrame({"x": [3.0, 1.0, 2.0], "y": [1.0, 2.0, np.nan]}, index=["a", "b", "c"]))
     assert [text.get_text() for text in figure.axes[0].texts] == ["1", "2", "3", "1", "2", "–"]

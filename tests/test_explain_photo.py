@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from mdelib import explain_photo as module
 from mdelib.attribution import methods_for
-from mdelib.explain_photo import explain_photo, load_network, read_photo, target_of
+from mdelib.explain_photo import explain_photo, load_network, place_of, read_photo, target_of
 
 
 @pytest.fixture
@@ -64,7 +65,11 @@ def test_targets_in_words() -> None:
 
 @pytest.mark.parametrize(("options", "sentence"), [
     ({"target": "depth"}, "choose mean_depth"), ({"target": "pixel:1"}, "names no place"),
-    ({"target": "pixel:a,b"}, "names no place"), ({"target": "pixel:99,0"}, "outside a map"),
+    ({"target": "pixel:a,b"}, "names no place"),
+    ({"target": "pixel:99,0"}, "sees this photograph at 24x36 pixels, so rows are 0 to 23, columns 0 to 35"),
+    ({"target": "edge:-1,0"}, "rows are 0 to 23"), ({"size": (0, 5)}, "as in --size 96 128"),
+    ({"out": Path("figure.doc")}, "end the name in .png"), ({"out": Path("figure")}, "end the name in .png"),
+    ({"out": Path("/proc/nowhere/figure.png")}, "another place with --out"),
     ({"methods": ["attention_rollout"]}, "unknown method for"), ({"network": "my_networks:large"}, "cannot be made"),
     ({"network": "nobody:tiny"}, "cannot be made"), ({"network": "my_networks:words"}, "expected a torch.nn.Module"),
 ])
@@ -81,3 +86,78 @@ def test_files_that_are_no_photographs(tmp_path: Path, own: str) -> None:
         explain_photo(tmp_path / "words.jpg", own)
     with pytest.raises(FileNotFoundError, match="did you mean rooms_cnn"):
         load_network("rooms_cn")
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png"])
+def test_a_picture_that_is_cut_off(ending: str, photo: Path, tmp_path: Path) -> None:
+    whole = tmp_path / f"whole.{ending}"
+    with Image.open(photo) as file:
+        file.save(whole)
+    part = tmp_path / f"part.{ending}"
+    part.write_bytes(whole.read_bytes()[:2000])
+    with pytest.raises(ValueError, match="cut off or damaged"):
+        read_photo(part)
+
+
+def test_a_telephones_picture_stands_upright(tmp_path: Path) -> None:
+    pixels = np.zeros((40, 60, 3), np.uint8)
+    pixels[:, :30] = 255  # bright at the left
+    picture = Image.fromarray(pixels)
+    note = picture.getexif()
+    note[0x0112] = 6  # the camera was held so that the left side of its sensor is the top
+    picture.save(tmp_path / "turned.png", exif=note)
+    image = read_photo(tmp_path / "turned.png", (60, 40))
+    assert float(image[:, :, :30].min()) == 1 and float(image[:, :, 30:].max()) == 0
+
+
+def test_the_figure_says_in_words_what_it_shows(photo: Path, own: str, tmp_path: Path) -> None:
+    said: list[str] = []
+    written = explain_photo(photo, own, target="pixel:10,20", methods=["saliency"], size=(24, 36), say=said.append,
+                            out=tmp_path / "new" / "figure.png")
+    with Image.open(written) as figure:
+        words = figure.text["Description"]
+    for part in ("room.jpg", "my_networks:tiny", "depth at (10, 20) is", " m", "Maps: saliency"):
+        assert part in words
+    assert said[0].startswith("my_networks:tiny sees 24x36 pixels") and "depth at (10, 20) is" in said[0]
+    assert [line.split(":")[0] for line in said[1:]] == ["saliency"]
+
+
+def test_a_vector_graphic_is_written_too(photo: Path, own: str, tmp_path: Path) -> None:
+    written = explain_photo(photo, own, methods=["saliency"], size=(24, 36), out=tmp_path / "figure.svg")
+    assert written.read_text().startswith("<?xml")
+
+
+def test_places_of_targets() -> None:
+    assert place_of("pixel:3,4") == (3, 4) and place_of("edge:5,6") == (5, 6)
+    assert place_of("mean_depth") is None and place_of("near_far") is None
+
+
+def test_own_networks_are_found_in_the_folder_where_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nets_of_this_folder.py").write_text("from torch import nn\ndef net():\n    return nn.Identity()\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", str(tmp_path))])
+    assert isinstance(load_network("nets_of_this_folder:net"), torch.nn.Identity)
+    sys.modules.pop("nets_of_this_folder")
+
+
+def test_hugging_face_without_its_package_or_its_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mdelib.models import huggingface
+
+    for error, sentence in ((ModuleNotFoundError("install it with pip"), "install it with pip"),
+                            (OSError("nobody/none is not a model.\nMore."), "Check the name and the connection")):
+        def fail(name: str, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr(huggingface, "wrap_huggingface", fail)
+        with pytest.raises(ValueError, match=sentence):
+            load_network("hf:nobody/none")
+
+
+def test_depth_without_a_unit_is_not_called_metres(photo: Path, tmp_path: Path,
+                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    network = torch.nn.Conv2d(3, 1, 1).eval()
+    network.relative = True
+    monkeypatch.setattr(module, "load_network", lambda name: network)
+    said: list[str] = []
+    explain_photo(photo, "hf:relative", methods=["saliency"], size=(24, 36), say=said.append, out=tmp_path / "a.png")
+    assert not said[0].endswith(" m")

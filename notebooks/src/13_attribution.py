@@ -33,9 +33,9 @@ from mdelib import attribution_figures, course, models
 from mdelib.attribution import (TITLES, attention_rollout, completeness_error, explain, fill_image,
                                 integrated_gradients, recorded_attention, saliency, targets)
 from mdelib.attribution.rollout import roll_back, stages_of
+from mdelib.clicks import click_pixels
 from mdelib.exercises import check
 from mdelib.fidelity import correlation
-from mdelib.widgets import explore
 
 lesson = course.start("13", data=data, scale=scale, seed=seed, device=device)
 
@@ -54,29 +54,33 @@ lesson = course.start("13", data=data, scale=scale, seed=seed, device=device)
 # | `edge(depth, row, column)` | what makes the step here? (+1 on its far side, −1 on its near side) |
 # | `error_to(truth)` | what made the answer wrong? |
 #
-# Choose a pixel, and see which pixels its depth reacts to.
+# Click a pixel, and see which pixels its depth reacts to. Without a mouse: arrow keys and Enter.
 
 # %%
 nets = {"CNN": models.create_model("hu_resnet50", weights="rooms_cnn").requires_grad_(False),
         "Transformer": models.create_model("segformer", weights="rooms_transformer").requires_grad_(False)}
 views = lesson.views("test")
 room = views[[lesson.pick(smoke=1, lab=18)]]
-HEIGHT, WIDTH = room.image.shape[-2:]
+depths = {name: net(room.image) for name, net in nets.items()}
 
 # %%
-def draw(network, row, column):
+def answer(network, row, column):
     """The reaction of one pixel's depth to every pixel of the image."""
-    target = targets.pixel(row, column)
-    found = {"what it reacts to": saliency(nets[network], room.image, target)[0]}
-    depth = nets[network](room.image)[0].detach()
-    return attribution_figures.method_rows([(room.image[0], depth, found)], places=[(row, column)], height=2.4)
+    found = saliency(nets[network], room.image, targets.pixel(row, column))[0]
+    return found, f"the {network} says {float(depths[network][0, 0, row, column]):.2f} m; bright pixels decided it"
 
 
-explore(draw, {"network": list(nets), "row": list(range(4, HEIGHT, 8)), "column": list(range(4, WIDTH, 8))},
-        [{"network": "CNN", "row": 36, "column": 20}, {"network": "Transformer", "row": 36, "column": 20},
-         {"network": "Transformer", "row": 20, "column": 44}], lesson=lesson, name="pixel",
-        caption="What decided the depth at row {row}, column {column} ({network}).",
-        alt="A room, its depth with a cross, and a map of bright pixels around and away from the cross.")
+def draw(network, row, column):
+    found = {"what it reacts to": answer(network, row, column)[0]}
+    return attribution_figures.method_rows([(room.image[0], depths[network][0], found)], places=[(row, column)],
+                                           height=2.4)
+
+
+click_pixels(room.image[0], answer, draw, [
+    {"network": "CNN", "row": 36, "column": 20}, {"network": "Transformer", "row": 36, "column": 20},
+    {"network": "Transformer", "row": 20, "column": 44}], menus={"network": list(nets)}, lesson=lesson, name="pixel",
+    caption="What decided the depth at row {row}, column {column} ({network}).",
+    alt="A room, its depth with a cross, and a map of bright pixels around and away from the cross.")
 
 # %% [markdown]
 # That was **saliency**: the derivative of the target in every pixel. In three lines:
