@@ -166,9 +166,10 @@ teachers = {name: models.create_model(entry.network, weights=entry.weights).to(l
             for name, entry in RULE.teachers.items() if entry.weights and name in RULE.compared}
 said = {name: predict(network, views.image, device=lesson.device) for name, network in teachers.items()}
 errors = {name: depth_metrics(depth, views.depth, views.mask) for name, depth in said.items()}
-similar = {measure: float(value.mean()) for measure, value in teacher_similarity(*said.values()).items()}
 rows = [{"teacher": name, **{m: errors[name][m] for m in ("abs_rel", "rmse", "delta1")}} for name in teachers]
-rows.append({"teacher": "the first against the second", **similar})
+if len(said) == 2:
+    similar = {measure: float(value.mean()) for measure, value in teacher_similarity(*said.values()).items()}
+    rows.append({"teacher": "the first against the second", **similar})
 lesson.table(pd.DataFrame(rows), "teachers", f"Teachers against the truth on {len(views)} test views, at the size of "
              "the students, and against each other.")
 
