@@ -42,7 +42,7 @@ def settings_of(controls: Mapping[str, Sequence[Any]], start: Mapping[str, Any],
 
 
 def needed(cells: Sequence[str]) -> list[str]:
-    """Of the cells up to a widget, those that it needs: they bind a name that a later one of them uses."""
+    """The cells with widgets, and those that bind a name which a later one of them uses."""
     wanted: set[str] = set()
     kept: list[str] = []
     for cell in reversed(cells):
@@ -56,7 +56,7 @@ def needed(cells: Sequence[str]) -> list[str]:
                 bound |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
             elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
                 bound.add(ast.unparse(node.value))
-        if not kept or bound & wanted:
+        if "explore(" in cell or bound & wanted:
             kept.insert(0, cell)
             wanted |= used
     return kept
@@ -77,7 +77,7 @@ def measure(source: Path, most: int, rounds: int) -> dict[str, Any] | None:
                 begun = time.process_time()
                 figure = draw(**setting)
                 if figure is not None:
-                    widgets._png(figure)
+                    widgets._png(figure, compress_level=1)
                 times.append(1e3 * (time.process_time() - begun))
             spent.append((min(times), {k: str(v) for k, v in setting.items()}))
 

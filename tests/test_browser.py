@@ -27,7 +27,7 @@ if BROWSER is None:
 
 NOTEBOOK = next(source.stem for source in list_sources() if source.stem.startswith("03"))
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]
+         "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"]
 SETTINGS = {  # no question about news may lie over the notebook, and every cell is drawn, also those out of sight
     "apputils-extension/notification": '{"fetchNews": "false", "checkForUpdates": false}',
     "notebook-extension/tracker": '{"windowingMode": "none"}',

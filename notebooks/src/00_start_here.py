@@ -227,9 +227,12 @@ lesson.figure(figure, "layers",
 # and what the true depth is, so an explanation can be right or wrong.* No photograph offers that.
 
 # %%
+VIEWS = [2, 3, 5, 10, 14]
+rendered = {(view, cue): render_view("scenes-rooms", "test", view, lesson.size, without=cue)
+            for view in VIEWS for cue in (None, *CUES)}
+
 def draw_cue(view, cue):
-    before, after = (render_view("scenes-rooms", "test", view, size, without=name)
-                     for name in (None, cue))
+    before, after = rendered[view, None], rendered[view, cue]
     figure, axes = figures.new_figure(1, 4, height=1.9)
     figures.show_image(axes[0], before.image, "as it is")
     figures.show_image(axes[1], after.image, f"without {cue}")
@@ -237,7 +240,8 @@ def draw_cue(view, cue):
     figures.show_depth(axes[3], after.depth, "depth without the cue", limits=(0, before.depth.max()))
     return figure
 
-explore(draw_cue, {"view": [2, 3, 5, 10, 14], "cue": list(CUES)},
+# %%
+explore(draw_cue, {"view": VIEWS, "cue": list(CUES)},
         [{"view": 2, "cue": "shadows"}, {"view": 10, "cue": "texture"},
          {"view": 14, "cue": "size"}],
         lesson=lesson, name="cue", caption="View {view} without its {cue}.",
