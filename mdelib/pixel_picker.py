@@ -14,6 +14,7 @@ SCRIPT = """
 function render({ model, el }) {
   const [height, width] = model.get("size");
   let [row, column] = model.get("place");
+  let waits = false;
   const make = (kind, parent, style, more = {}) => {
     const made = Object.assign(document.createElement(kind), more);
     made.style.cssText = style;
@@ -56,12 +57,14 @@ function render({ model, el }) {
   };
   const ask = () => {
     const [r, c] = model.get("place");
-    if (r === row && c === column) return show();
+    if (r === row && c === column) return waits || show();
+    waits = true;
     words.textContent = `row ${row}, column ${column}: asking`;
     model.set("place", [row, column]);
     model.save_changes();
   };
   const show = () => {
+    waits = false;
     [row, column] = model.get("place");
     mark(question, [row, column]);
     mark(answer, [row, column]);

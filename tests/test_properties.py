@@ -143,9 +143,10 @@ def test_alignment_forgives_what_it_says(seed, scale, shift) -> None:
 
 # Losses
 
-@given(SEEDS, DTYPES, st.sampled_from(sorted(LOSSES)))
-@tried(24)
-def test_masked_pixels_have_no_say_in_a_loss_and_get_no_gradient(seed, dtype, name) -> None:
+@pytest.mark.parametrize("name", sorted(LOSSES))
+@given(SEEDS, DTYPES)
+@tried(2)
+def test_masked_pixels_have_no_say_in_a_loss_and_get_no_gradient(name, seed, dtype) -> None:
     pred, target, mask = pair(seed, dtype)
     loss = LOSSES[name]
     nonsense = spoiled(pred, mask, seed).requires_grad_()
@@ -157,21 +158,20 @@ def test_masked_pixels_have_no_say_in_a_loss_and_get_no_gradient(seed, dtype, na
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
-def test_a_perfect_prediction_is_the_least_loss(name: str) -> None:
-    @given(SEEDS)
-    @tried(3)
-    def holds(seed: int) -> None:
-        pred, target, mask = pair(seed)
-        best, other = LOSSES[name](target, target, mask), LOSSES[name](pred, target, mask)
-        floor = 3 * math.log(0.5) if name == "hu" else 0.0  # ln α + 2 ln α
-        assert float(best) == pytest.approx(floor, abs=1e-6) and float(other) > float(best)
-
-    holds()
+@given(SEEDS)
+@tried(2)
+def test_a_perfect_prediction_is_the_least_loss(name, seed) -> None:
+    pred, target, mask = pair(seed)
+    best, other = LOSSES[name](target, target, mask), LOSSES[name](pred, target, mask)
+    floor = 3 * math.log(0.5) if name == "hu" else 0.0  # ln α + 2 ln α
+    assert float(best) == pytest.approx(floor, abs=1e-6) and float(other) > float(best)
 
 
-@given(SEEDS, st.sampled_from(sorted(LOSSES)), st.sampled_from([1e-6, 1e6]), DTYPES)
-@tried(24)
-def test_losses_of_extreme_depths_are_finite(seed, name, extreme, dtype) -> None:
+@pytest.mark.parametrize("extreme", [1e-6, 1e6])
+@pytest.mark.parametrize("name", sorted(LOSSES))
+@given(SEEDS, DTYPES)
+@tried(2)
+def test_losses_of_extreme_depths_are_finite(name, extreme, seed, dtype) -> None:
     pred, target, mask = pair(seed, dtype)
     for one, two in ((torch.full_like(pred, extreme), target), (pred, torch.full_like(target, extreme))):
         one = one.clone().requires_grad_()
@@ -268,24 +268,21 @@ def test_the_hessian_loss_sees_valid_pixels_only(seed, dtype, scale) -> None:
 # Transport
 
 @pytest.mark.parametrize(("ground", "mass"), COMBINATIONS)
-def test_transport_is_symmetric_not_negative_and_zero_at_equality(ground: str, mass: str) -> None:
-    @given(SEEDS)
-    @tried(2)
-    def holds(seed: int) -> None:
-        pred, target, mask = pair(seed, size=(6, 7), images=1)
-        options = {"ground": ground, "mass": mass}
-        there, back = (float(transport_loss(*two, mask, **options)) for two in ((pred, target), (target, pred)))
-        assert there == pytest.approx(back, rel=0.02, abs=1e-9) and there > 0
-        assert abs(float(transport_loss(target, target, mask, **options))) < 1e-3 * there  # Sinkhorn's tolerance
-        clean = image_transport(pred, target, mask, **options)
-        dirty = image_transport(spoiled(pred, mask, seed), spoiled(target, mask, seed), mask, **options)
-        torch.testing.assert_close(clean, dirty)
-
-    holds()
+@given(SEEDS)
+@tried(2)
+def test_transport_is_symmetric_not_negative_and_zero_at_equality(ground, mass, seed) -> None:
+    pred, target, mask = pair(seed, size=(6, 7), images=1)
+    options = {"ground": ground, "mass": mass}
+    there, back = (float(transport_loss(*two, mask, **options)) for two in ((pred, target), (target, pred)))
+    assert there == pytest.approx(back, rel=0.02, abs=1e-9) and there > 0
+    assert abs(float(transport_loss(target, target, mask, **options))) < 1e-3 * there  # Sinkhorn's tolerance
+    clean = image_transport(pred, target, mask, **options)
+    dirty = image_transport(spoiled(pred, mask, seed), spoiled(target, mask, seed), mask, **options)
+    torch.testing.assert_close(clean, dirty)
 
 
 @given(SEEDS, st.sampled_from([1e-3, 3.0, 1e3]))
-@tried(5)
+@tried(3)
 def test_what_each_ground_of_transport_is_blind_to(seed, scale) -> None:
     pred, target, mask = pair(seed, images=1, share=0.0)
     space = [float(transport_loss(factor * pred, target, mask)) for factor in (1.0, scale)]
@@ -444,7 +441,7 @@ def test_the_layer_keeps_a_constant(seed, channels, kernel) -> None:
     layer = NormalizedConv2d(channels, 2, kernel, bias=False)
     y, confidence = layer(torch.full((1, channels, 6, 7), 2.5), torch.ones(1, channels, 6, 7))
     torch.testing.assert_close(y, torch.full_like(y, 2.5))
-    assert (layer.weight >= 0).all() and float(confidence.max()) <= 1
+    assert (layer.weight >= 0).all() and confidence.detach().max() <= 1
 
 
 # Fidelity and sparse masks
