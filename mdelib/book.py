@@ -128,6 +128,7 @@ def results_page(root: Path) -> str:
         commits = ", ".join(sorted({str(run["provenance"]["commit"])[:7] for run in runs}))
         views = max(len(run["names"]) for run in runs)
         link = f"{{download}}`{path.stem} <results/{path.parent.name}/{path.name}>`"
+        commits = html.escape(commits).replace("|", "&#124;")  # what a file says of itself stays text
         lines.append(f"| {path.parent.name} | {link} | {len(runs)} | {views} | {commits} |")
     return "\n".join(lines) + "\n"
 

@@ -216,6 +216,13 @@ def main() -> None:
     except (ValueError, FileNotFoundError, BlockingIOError, RuntimeError, FloatingPointError) as error:
         print(f"mde: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        from mdelib.store import what_to_do
+
+        if (words := what_to_do(error)) is None:
+            raise
+        print(f"mde: {error.strerror if error.filename is None else words}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("mde: stopped; what is done is kept, and the same command goes on from there", file=sys.stderr)
         sys.exit(130)

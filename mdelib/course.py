@@ -178,10 +178,11 @@ class Lesson:
 
 
 def _html_table(frame: pd.DataFrame, name: str) -> str:
-    """A table whose numbers are aligned at the right and whose words at the left; every cell is escaped."""
+    """A table whose numbers are aligned at the right and whose words at the left; cells and heads are escaped."""
     words = [name for name in frame if not pd.api.types.is_numeric_dtype(frame[name])
              and not frame[name].astype(str).str.match(r"^[-+–]?[\d.]*( ± [\d.]+)?%?$").all()]
     styled = frame.style.hide(axis="index").format(precision=3, na_rep="–", escape="html")
+    styled = styled.format_index(lambda label: html.escape(str(label)), axis="columns")
     styled = styled.set_properties(subset=words, **{"text-align": "left", "white-space": "normal"})
     return styled.set_uuid(name).to_html()
 

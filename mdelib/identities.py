@@ -5,6 +5,7 @@ Explained in notebooks/03_expected_selectivity.ipynb.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -33,6 +34,10 @@ def decoded_depth(num_bins: int) -> float:
 
 FUNCTIONS: dict[str, Callable[[int], float]] = {"expected_selectivity": expected_selectivity,
                                                 "decoded_depth": decoded_depth}
+WORDS = ("Abs", "Derivative", "Integral", "Product", "Rational", "Sum", "binomial", "exp", "factorial", "log", "oo",
+         "abs", "pi", "sqrt")  # of sympy
+PARTS = (ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop, ast.Call, ast.Name, ast.Load, ast.Constant, ast.Tuple,
+         ast.Attribute)  # of a formula; the attribute is a column's norm()
 COUNTS = (2, 3, 10, 64, 256)  # values of N at which both sides are compared
 LIMIT = (10**3, 10**4, 10**5, 10**6)
 VALUES = {"b": 2.5, "t": 0.7, "u": 0.4, "x": 1.5, "y": 0.3, "a": 1.7, "p": 0.6, "q": -0.9, "r": -0.2}
@@ -100,6 +105,7 @@ def _direction(surface: sympy.Expr) -> sympy.Matrix:
 
 
 def _read(text: str) -> sympy.Expr:
+    _refuse_code(text)
     names = SYMBOLS | {name: sympy.Function(name) for name in FUNCTIONS} | {"direction": _direction}
     try:
         expression = sympy.sympify(text, locals=names)
@@ -111,6 +117,23 @@ def _read(text: str) -> sympy.Expr:
         raise ValueError(f"the expression {text!r} names {unknown[0]!r}: expected {', '.join(SYMBOLS)} and "
                          f"{', '.join(FUNCTIONS)}")
     return expression.doit()
+
+
+def _refuse_code(text: str) -> None:
+    """Let only formulas through: sympy reads text by running it as Python."""
+    try:
+        nodes = list(ast.walk(ast.parse(str(text).strip(), mode="eval").body))
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f"the expression {text!r} cannot be read: {error}") from None
+    known = {*SYMBOLS, *FUNCTIONS, *WORDS, "direction"}
+    for node in nodes:
+        if isinstance(node, ast.Name) and node.id not in known:
+            raise ValueError(f"the expression {text!r} names {node.id!r}: expected {', '.join(SYMBOLS)}, "
+                             f"{', '.join(FUNCTIONS)} and {', '.join(WORDS)}")
+        if (not isinstance(node, PARTS) or (isinstance(node, ast.Attribute) and node.attr != "norm")
+                or (isinstance(node, ast.Constant) and type(node.value) not in (int, float))):
+            raise ValueError(f"the expression {text!r} cannot be read: {ast.unparse(node)!r} is no formula; use "
+                             "numbers, symbols, arithmetic and functions")
 
 
 def _proved(left: sympy.Expr, right: sympy.Expr) -> bool:

@@ -14,6 +14,7 @@ SCRIPT = """
 function render({ model, el }) {
   const [height, width] = model.get("size");
   let [row, column] = model.get("place");
+  let waits = false;
   const make = (kind, parent, style, more = {}) => {
     const made = Object.assign(document.createElement(kind), more);
     made.style.cssText = style;
@@ -22,7 +23,7 @@ function render({ model, el }) {
   };
   const panels = make("div", el, "display:flex;flex-wrap:wrap;gap:12px");
   const panel = (title) => {
-    const figure = make("figure", panels, "margin:0;width:min(400px,100%)");
+    const figure = make("figure", panels, "margin:0;flex:1 1 240px;max-width:400px");
     make("figcaption", figure, "font-size:0.9em", { textContent: title });
     const frame = make("div", figure, "position:relative;line-height:0");
     const picture = make("img", frame, "width:100%;image-rendering:pixelated", { draggable: false });
@@ -55,11 +56,15 @@ function render({ model, el }) {
     words.textContent = `row ${row}, column ${column}: press Enter to ask`;
   };
   const ask = () => {
+    const [r, c] = model.get("place");
+    if (r === row && c === column) return waits || show();
+    waits = true;
+    words.textContent = `row ${row}, column ${column}: asking`;
     model.set("place", [row, column]);
     model.save_changes();
-    show();
   };
   const show = () => {
+    waits = false;
     [row, column] = model.get("place");
     mark(question, [row, column]);
     mark(answer, [row, column]);
@@ -81,7 +86,7 @@ function render({ model, el }) {
     event.preventDefault();
     event.stopPropagation();
   });
-  for (const name of ["change:answer", "change:words", "change:place"]) model.on(name, show);
+  for (const name of ["change:answer", "change:words"]) model.on(name, show);
   show();
 }
 export default { render };

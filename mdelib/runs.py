@@ -218,7 +218,8 @@ def _make(run: Run, device: str | torch.device, progress: Progress | None) -> Re
          "peak_memory_mb": provenance.peak_memory_mb(device),
          "parameters": sum(p.numel() for p in task.model.parameters())}, tables)
     if chosen.train is not None:
-        save_weights(task.kept, folder / "weights.safetensors", record={"run": run.address, "key": key})
+        weights = save_weights(task.kept, folder / "weights.safetensors", record={"run": run.address, "key": key})
+        result.provenance["weights"] = store.file_checksum(weights)
     store.write_result(folder / "result.json", result)
     for leftover in folder.glob("checkpoint-*.pt"):
         leftover.unlink(missing_ok=True)
@@ -351,12 +352,12 @@ def network(experiment: str, variant: str, data: str, scale: str, seed: int, *,
     run, = load_experiment(experiment).runs(data, scale, variants=[variant], seeds=[seed])
     if run.settings.sparse is not None:
         raise ValueError(f"{run.address} trains a mask network, not a depth network: use mask_network")
-    execute(run, device=device)
+    result = execute(run, device=device)
     if run.settings.transfer is not None or run.settings.attribution is not None:
         return _fixed(run, device)[0]
     model = _network(run)
     if run.settings.train is not None:
-        load_weights(model, folder_of(run) / "weights.safetensors")
+        load_weights(model, _weights_of(run, result))
     return model.eval().to(device)
 
 
@@ -375,10 +376,19 @@ def mask_network(experiment: str, variant: str, data: str, scale: str, seed: int
     run, = load_experiment(experiment).runs(data, scale, variants=[variant], seeds=[seed])
     if run.settings.sparse is None:
         raise ValueError(f"{run.address} trains a depth network, not a mask network: use network")
-    execute(run, device=device)
+    result = execute(run, device=device)
     generator = MaskNetwork(run.settings.sparse.mask_scale, widths=run.settings.sparse.widths)
-    load_weights(generator, folder_of(run) / "weights.safetensors")
+    load_weights(generator, _weights_of(run, result))
     return generator.eval().to(device), _fixed(run, device)
+
+
+def _weights_of(run: Run, result: Result) -> Path:
+    """The file with a finished run's weights, unchanged since its result was written; older results cannot tell."""
+    path = folder_of(run) / "weights.safetensors"
+    if result.provenance.get("weights") not in (None, store.file_checksum(path)):
+        raise store.Damaged(f"{path} was changed after it was written: its content does not match the checksum in "
+                            "result.json; delete it and run again to have it made anew")
+    return path
 
 
 def ship(run: Run, name: str) -> Path:

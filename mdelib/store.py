@@ -7,6 +7,8 @@ file that was cut off, edited or made by other code is never mistaken for the on
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import os
 import tempfile
@@ -20,7 +22,11 @@ from filelock import FileLock, Timeout
 
 from mdelib.provenance import digest, find_home
 
-__all__ = ["Damaged", "Result", "atomic_write", "lock", "read_result", "results_root", "runs_root", "write_result"]
+__all__ = ["Damaged", "Result", "atomic_write", "file_checksum", "lock", "read_result", "results_root", "runs_root",
+           "what_to_do", "write_result"]
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class Damaged(ValueError):
@@ -77,20 +83,55 @@ def results_root() -> Path:
     return Path(os.environ.get("MDE_RESULTS", find_home() / "results"))
 
 
-def atomic_write(path: Path, content: str | bytes) -> Path:
-    """Write a file so that a reader, or a crash, sees the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+def what_to_do(error: OSError) -> str | None:
+    """One sentence for a full disk or a place that cannot be written to; None for anything else."""
+    place = f" at {error.filename}" if error.filename else ""
+    if error.errno in FULL:
+        return (f"the disk is full{place}: free some space or choose another run folder with MDE_RUNS=...; what is "
+                "done is kept, and the same command goes on from there")
+    if error.errno in CLOSED:
+        return (f"nothing can be written{place} ({os.strerror(error.errno)}): change the folder's permissions, or "
+                "choose another run folder with MDE_RUNS=...")
+    return None
+
+
+@contextmanager
+def _in_words(path: Path) -> Iterator[None]:
+    """Errors of the file system that a person can mend come out as `what_to_do` says."""
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        if (words := what_to_do(error)) is None:
+            raise
+        raise OSError(error.errno, words) from error  # a PermissionError where it was one
+
+
+def file_checksum(path: Path) -> str:
+    """Sixteen hex digits of a file's content (SHA-256)."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def atomic_write(path: Path, content: str | bytes) -> Path:
+    """Write a file so that a reader, or a crash, sees the old content or the new, never a part.
+
+    Raises:
+        OSError: a full disk, or a place that cannot be written to; the message says what to do.
+    """
+    with _in_words(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, 0o644)
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
     return path
 
 
@@ -130,10 +171,11 @@ def lock(folder: Path, what: str, *, wait: bool = False) -> Iterator[None]:
     Raises:
         BlockingIOError: another process holds it, and `wait` is False.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     held = FileLock(folder / ".lock")
     try:
-        held.acquire(timeout=-1 if wait else 0)
+        with _in_words(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            held.acquire(timeout=-1 if wait else 0)
     except Timeout:
         raise BlockingIOError(f"{what} is already running on {folder}: wait for it to end, or choose another "
                               "run folder with MDE_RUNS=...") from None
