@@ -29,7 +29,8 @@ def filter_table(frame: pd.DataFrame, name: str, filters: Mapping[str, Sequence[
     """A table with one row of buttons for each filter; a row is shown if it has the chosen label in all of them.
 
     Args:
-        frame: (N rows) to show; every cell is escaped, but for `markupsafe.Markup`, which is escaped already.
+        frame: (N rows) to show; every cell is escaped, but for `markupsafe.Markup`, which is escaped already;
+            numbers that are not whole are shown with three decimals.
         name: of the table, letters, digits and dashes; unique on the page.
         filters: title of the filter -> the label of each row, (N,). Buttons stand in the order of first appearance.
 
@@ -63,10 +64,15 @@ def filter_table(frame: pd.DataFrame, name: str, filters: Mapping[str, Sequence[
             rules.append(f"#{name}-{number}-{index}:checked ~ .rows {hidden} {{ display: none; }}")
         buttons.append("<br>")
     head = "".join(f"<th>{html.escape(str(column))}</th>" for column in frame.columns)
-    rows = [f'<tr class="{" ".join(mark)}">' + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
+    rows = [f'<tr class="{" ".join(mark)}">' + "".join(f"<td>{_shown(cell)}</td>" for cell in row) + "</tr>"
             for mark, row in zip(marks, frame.itertuples(index=False), strict=True)]
     return "\n".join([f'<div id="{name}">', "<style>", *rules, "</style>", *buttons, '<div class="rows"><table>',
                       f"<thead><tr>{head}</tr></thead>", "<tbody>", *rows, "</tbody></table></div>", "</div>"])
+
+
+def _shown(cell: object) -> str:
+    """A cell as text, escaped; numbers that are not whole with three decimals."""
+    return escape(f"{cell:.3f}" if isinstance(cell, float) else cell)
 
 
 def _button(name: str, number: int, value: str, text: str, *, checked: bool = False) -> str:

@@ -85,3 +85,8 @@ def test_markup_is_taken_as_it_is_and_everything_else_escaped():
     frame = pd.DataFrame({"link": [Markup('<a href="{}">x</a>').format('"><script>'), "<a>"]})
     text = filter_table(frame, "t", {"k": ["1", "2"]})
     assert '<td><a href="&#34;&gt;&lt;script&gt;">x</a></td>' in text and "<td>&lt;a&gt;</td>" in text
+
+
+def test_numbers_have_three_decimals_and_counts_none():
+    text = filter_table(pd.DataFrame({"x": [0.37903817, 2.0], "n": [3, 4]}), "t", {"k": ["1", "2"]})
+    assert "<td>0.379</td><td>3</td>" in text and "<td>2.000</td><td>4</td>" in text
