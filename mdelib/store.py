@@ -83,9 +83,14 @@ def results_root() -> Path:
     return Path(os.environ.get("MDE_RESULTS", find_home() / "results"))
 
 
-def what_to_do(error: OSError) -> str | None:
-    """One sentence for a full disk or a place that cannot be written to; None for anything else."""
-    place = f" at {error.filename}" if error.filename else ""
+def what_to_do(error: OSError, path: Path | None = None) -> str | None:
+    """One sentence for a full disk or a place that cannot be written to; None for anything else.
+
+    Args:
+        error: what the system said. path: what was to be written; by default the error's own file.
+    """
+    named = path or error.filename
+    place = f" at {named}" if named else ""
     if error.errno in FULL:
         return (f"the disk is full{place}: free some space or choose another run folder with MDE_RUNS=...; what is "
                 "done is kept, and the same command goes on from there")
@@ -101,8 +106,7 @@ def _in_words(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        error.filename = str(path)
-        if (words := what_to_do(error)) is None:
+        if (words := what_to_do(error, path)) is None:
             raise
         raise OSError(error.errno, words) from error  # a PermissionError where it was one
 
