@@ -1,6 +1,6 @@
 """How long a newcomer waits: from `git clone` to the first depth map, and on to the first exercise passed.
 
-    python benchmarks/newcomer.py [--repository .] [--folder /tmp/...] [--python python3] [--json] [--keep]
+    python benchmarks/newcomer.py [--repository .] [--folder FOLDER] [--python python3] [--json] [--keep]
 
 Four steps, each one command or one cell: clone, `make setup`, the first picture of notebook 00, its first exercise.
 Everything is made anew in an empty folder; the notebook runs in a fresh kernel as it does in JupyterLab, cell by cell,

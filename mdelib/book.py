@@ -20,10 +20,9 @@ import nbformat
 from nbformat import NotebookNode
 
 from mdelib import store
-from mdelib.editions import build, find_source, list_sources
+from mdelib.editions import build, find_source, list_sources, to_chapters
 from mdelib.provenance import find_home
 from mdelib.readme import PARTS as PARTS_OF_README
-from mdelib.scoreboard import to_chapters
 
 __all__ = ["assemble", "build_book", "chapter", "exercises_marked", "modules_of", "results_page"]
 

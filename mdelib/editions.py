@@ -18,7 +18,8 @@ from nbclient.exceptions import CellExecutionError
 from mdelib.provenance import find_home
 from mdelib.store import atomic_write
 
-__all__ = ["build", "editions", "execute", "find_source", "list_sources", "same_source", "write_editions"]
+__all__ = ["build", "editions", "execute", "find_source", "list_sources", "same_source", "to_chapters",
+           "write_editions"]
 
 SOLUTION = re.compile(r"^(?P<indent>[ ]*)# <solution>\n.*?^[ ]*# </solution>$", re.MULTILINE | re.DOTALL)
 MARKS = re.compile(r"^[ ]*# </?solution>\n?", re.MULTILINE)
@@ -95,3 +96,12 @@ def same_source(first: Any, second: Any) -> bool:
     def bare(notebook: Any) -> list[tuple[str, str, tuple[str, ...]]]:
         return [(cell.cell_type, cell.source, tuple(cell.metadata.get("tags", ()))) for cell in notebook.cells]
     return bare(first) == bare(second)
+
+
+def to_chapters(page: str, address: str) -> str:
+    """`page` with its links to notebook cells going elsewhere, for pages beside which no notebook lies.
+
+    Args:
+        page: HTML. address: of a chapter; ``\\1`` is the notebook's number, ``\\2`` the rest of its name.
+    """
+    return re.sub(r'(?<=href=")(\d\d)_(\w+)\.ipynb#[^"]*(?=")', address, page)

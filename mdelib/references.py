@@ -12,7 +12,6 @@ from typing import Any
 
 from mdelib import store
 from mdelib.experiments import load_experiment
-from mdelib.provenance import digest
 from mdelib.runs import current, run_key
 from mdelib.store import Result
 
@@ -35,8 +34,6 @@ def reference(experiment: str, data: str, scale: str) -> list[Result]:
 def stored_reference(experiment: str, data: str, scale: str) -> list[Result]:
     """The committed results as they stand in the file, their keys unchecked.
 
-    A result that was collected with a checksum of its content has to fit it; older ones have none.
-
     Raises:
         store.Damaged: the file is no result file, or a result was changed after it was collected.
     """
@@ -44,8 +41,11 @@ def stored_reference(experiment: str, data: str, scale: str) -> list[Result]:
     if not path.is_file():
         return []
     try:
-        return [_checked(entry, path) for entry in json.loads(path.read_text())["runs"]]
-    except (UnicodeDecodeError, AttributeError, json.JSONDecodeError, KeyError, TypeError) as error:
+        return [store.unsealed(entry) for entry in json.loads(path.read_text())["runs"]]
+    except store.Damaged as error:
+        raise store.Damaged(f"{path} was changed after it was written: {error}; restore it with git, or delete it and "
+                            "run `mde collect`") from None
+    except store.NO_RESULT as error:
         raise store.Damaged(f"{path} is cut off or is no result file ({type(error).__name__}): restore it with git, "
                             "or delete it and run `mde collect`") from error
 
@@ -56,15 +56,6 @@ def stored_study() -> list[Result]:
     paths = [path for folder in folders for path in sorted(folder.glob("*.json"))]
     return [result for path in paths
             for result in stored_reference(path.stem, *path.parent.name.rsplit("-", 1))]
-
-
-def _checked(entry: dict[str, Any], path: Path) -> Result:
-    checksum, result = entry.pop("checksum", None), Result(**entry)
-    if checksum not in (None, digest(vars(result))):
-        raise store.Damaged(f"{path} was changed after it was written: the content of {result.variant}/seed"
-                            f"{result.seed} does not match its checksum; restore it with git, or delete it and run "
-                            "`mde collect`")
-    return result
 
 
 def _reference_path(experiment: str, data: str, scale: str) -> Path:
@@ -96,7 +87,7 @@ def collect(experiment: str, data: str, scale: str) -> Path | None:
             kept[run.variant, run.seed] = found
     if not kept:
         return None
-    entries = [{**vars(result), "checksum": digest(vars(result))} for result in kept.values()]
+    entries = [store.sealed(result) for result in kept.values()]
     store.atomic_write(path, _compact({"experiment": experiment, "data": data, "scale": scale, "runs": entries}))
     return path
 

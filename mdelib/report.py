@@ -11,8 +11,7 @@ from jinja2 import Environment, select_autoescape
 from markupsafe import Markup
 
 from mdelib import __version__, provenance, store
-from mdelib.editions import list_sources
-from mdelib.scoreboard import to_chapters
+from mdelib.editions import list_sources, to_chapters
 
 __all__ = ["write_report"]
 

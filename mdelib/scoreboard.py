@@ -21,7 +21,7 @@ from mdelib.store import Result
 from mdelib.verdicts import Finding, judge, tolerant_verdict
 
 __all__ = ["VERDICTS", "Score", "cell_of", "exhibit_table", "exhibits", "overall", "score", "score_all",
-           "score_counts", "score_table", "to_chapters", "verdicts_by_tolerance"]
+           "score_counts", "score_table", "verdicts_by_tolerance"]
 
 VERDICTS = ("agrees", "agrees in part", "mixed", "disagrees in part", "disagrees", "inconclusive", "holds",
             "holds only if", "contradicted", "not comparable", "not yet tested")
@@ -167,15 +167,6 @@ def cell_of(claim: Claim) -> tuple[str, str]:
             if word in text:
                 return notebook, name
     return notebook, cells[-1][0]
-
-
-def to_chapters(page: str, address: str) -> str:
-    """`page` with its links to notebook cells going elsewhere, for pages beside which no notebook lies.
-
-    Args:
-        page: HTML. address: of a chapter; ``\\1`` is the notebook's number, ``\\2`` the rest of its name.
-    """
-    return re.sub(r'(?<=href=")(\d\d)_(\w+)\.ipynb#[^"]*(?=")', address, page)
 
 
 def verdicts_by_tolerance(findings: Sequence[Finding], tolerances: Sequence[float]) -> pd.DataFrame:

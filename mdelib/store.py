@@ -22,11 +22,15 @@ from filelock import FileLock, Timeout
 
 from mdelib.provenance import digest, find_home
 
-__all__ = ["Damaged", "Result", "atomic_write", "file_checksum", "lock", "read_result", "results_root", "runs_root",
-           "what_to_do", "write_result"]
+__all__ = ["NO_RESULT", "Damaged", "Result", "atomic_write", "file_checksum", "lock", "read_result", "results_root",
+           "runs_root", "sealed", "unsealed", "what_to_do", "write_result"]
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+# what Python raises where a file is no result file
+NO_RESULT = (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError, AttributeError)
 
 
 class Damaged(ValueError):
@@ -139,10 +143,28 @@ def atomic_write(path: Path, content: str | bytes) -> Path:
     return path
 
 
+def sealed(result: Result) -> dict[str, Any]:
+    """What is written of a result: its content and a checksum of it."""
+    content = asdict(result)
+    return {**content, "checksum": digest(content)}
+
+
+def unsealed(content: dict[str, Any]) -> Result:
+    """The result in what `sealed` gave.
+
+    Raises:
+        Damaged: its content does not match its checksum. KeyError, TypeError, AttributeError: it is no result.
+    """
+    content = dict(content)
+    checksum, result = content.pop("checksum"), Result(**content)
+    if checksum != digest(asdict(result)):
+        raise Damaged(f"the content of {result.variant}/seed{result.seed} does not match its checksum")
+    return result
+
+
 def write_result(path: Path, result: Result) -> Path:
     """Write `result` to `path` atomically, with a checksum of its content."""
-    content = asdict(result)
-    return atomic_write(path, json.dumps({**content, "checksum": digest(content)}, indent=1) + "\n")
+    return atomic_write(path, json.dumps(sealed(result), indent=1) + "\n")
 
 
 def read_result(path: Path) -> Result:
@@ -153,13 +175,11 @@ def read_result(path: Path) -> Result:
         Damaged: it is cut off, or its content is not the one it was written with.
     """
     try:
-        content = json.loads(path.read_text())
-        checksum = content.pop("checksum")
-        if checksum != digest(content):
-            raise Damaged(f"{path} was changed after it was written: its content does not match its checksum; "
-                          "delete it and run again to have it made anew")
-        return Result(**content)
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        return unsealed(json.loads(path.read_text()))
+    except Damaged as error:
+        raise Damaged(f"{path} was changed after it was written: {error}; delete it and run again to have it made "
+                      "anew") from None
+    except NO_RESULT as error:
         raise Damaged(f"{path} is cut off or is no result file ({type(error).__name__}): "
                       "delete it and run again to have it made anew") from error
 

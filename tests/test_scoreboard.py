@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from markupsafe import Markup
 
-from mdelib.editions import build, find_source
+from mdelib.editions import build, find_source, to_chapters
 from mdelib.papers import Claim, Evidence, list_papers, load_claims
 from mdelib.scoreboard import (
     VERDICTS,
@@ -19,7 +19,6 @@ from mdelib.scoreboard import (
     score_all,
     score_counts,
     score_table,
-    to_chapters,
     verdicts_by_tolerance,
 )
 from mdelib.store import Result
