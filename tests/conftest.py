@@ -43,3 +43,16 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     os.environ.pop("MDE_SCENES")
     if before is not None:
         os.environ["MDE_SCENES"] = before
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scenes: Path) -> Path:
+    """A folder for the runs and results of one test; the experiments there are those in the module's FILES."""
+    from mdelib import references, runs
+    from mdelib.experiments import Experiment
+
+    monkeypatch.setenv("MDE_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("MDE_RESULTS", str(tmp_path / "results"))
+    for module in (runs, references):
+        monkeypatch.setattr(module, "load_experiment", lambda name: Experiment(**request.module.FILES[name]))
+    return tmp_path

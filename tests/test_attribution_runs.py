@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from mdelib import runs
 from mdelib.attribution import METHODS
 from mdelib.experiments import Attribution, Experiment, RunSettings, list_experiments, load_experiment
 from mdelib.fidelity import CONTROLS, KINDS
@@ -29,13 +26,7 @@ FILES = {
                                for name in (*CONTROLS, "position_only")}},
                "scales": {"smoke": {"seeds": [0, 1]}}},
 }
-
-
-@pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scenes: Path) -> Path:
-    monkeypatch.setenv("MDE_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setattr(runs, "load_experiment", lambda name: Experiment(**FILES[name]))
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("place")
 
 
 def run_of(variant: str = "saliency", experiment: str = "looked", seed: int = 0, **changes: object):

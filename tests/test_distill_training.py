@@ -46,13 +46,6 @@ FILES = {
 }
 
 
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scenes: Path) -> Path:
-    monkeypatch.setenv("MDE_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setattr(runs, "load_experiment", lambda name: Experiment(**FILES[name]))
-    return tmp_path
-
-
 def run_of(variant: str = "tie_kd", seed: int = 0, **changes):
     run, = Experiment(**FILES["toy"]).runs("scenes-rooms", "smoke", variants=[variant], seeds=[seed])
     setting = run.settings.distillation.model_copy(update=changes)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mdelib import cli, references, runs, store
+from mdelib import cli, runs, store
 from mdelib.experiments import Experiment
 from mdelib.headless import folder_of_batch, run_notebook
 from mdelib.references import collect, reference, stored_reference
@@ -27,15 +27,8 @@ TOY = {"name": "toy", "title": "Toy", "paper": "yao2023", "place": "-", "noteboo
        "common": {"network": "meter_xxs", "protocol": "rooms", "size": (32, 48), "train_views": 2, "test_views": 2,
                   "measures": ["depth"], "train": {"epochs": 2, "batch": 2}},
        "variants": {"a": {"title": "A"}}, "data": {"scenes-rooms": {}}, "scales": {"smoke": {"seeds": [0]}}}
-
-
-@pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scenes: Path) -> Path:
-    monkeypatch.setenv("MDE_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setenv("MDE_RESULTS", str(tmp_path / "results"))
-    for module in (runs, references):
-        monkeypatch.setattr(module, "load_experiment", lambda name: Experiment(**TOY))
-    return tmp_path
+FILES = {"toy": TOY}
+pytestmark = pytest.mark.usefixtures("place")
 
 
 def toy():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -25,13 +23,7 @@ FILES = {
               "data": {"scenes-streets": {"protocol": "streets", "transfer": {"data": "scenes-rooms"}}},
               "scales": {"smoke": {"seeds": [0, 1]}}},
 }
-
-
-@pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scenes: Path) -> Path:
-    monkeypatch.setenv("MDE_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setattr(runs, "load_experiment", lambda name: Experiment(**FILES[name]))
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("place")
 
 
 def run_of(experiment: str = "toy", variant: str = "full", where: str = "scenes-rooms", seed: int = 0, **changes):

@@ -21,15 +21,8 @@ TOY = {"name": "toy", "title": "Toy", "paper": "yao2023", "place": "-", "noteboo
        "variants": {"a": {"title": "A"}, "b": {"title": "B", "settings": {"loss": "l1"}},
                     "untrained": {"title": "U", "settings": {"train": None}}},
        "data": {"scenes-rooms": {}}, "scales": {"smoke": {"seeds": [0, 1]}}}
-
-
-@pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scenes: Path) -> Path:
-    monkeypatch.setenv("MDE_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setenv("MDE_RESULTS", str(tmp_path / "results"))
-    for module in (runs, references):
-        monkeypatch.setattr(module, "load_experiment", lambda name: Experiment(**TOY))
-    return tmp_path
+FILES = {"toy": TOY}
+pytestmark = pytest.mark.usefixtures("place")
 
 
 def toy(variant: str = "a", seed: int = 0, **changes):
