@@ -228,9 +228,10 @@ def image_rows(rows: Sequence[Mapping[str, Tensor]], *, depth_limits: tuple[floa
             else:
                 known = mask if title.lower().startswith("ground truth") else None
                 scale = show_depth(axis, values, label, limits=limits, mask=known)
-        if depths:
-            figure.colorbar(scale, ax=axes[index], label="depth (m)", shrink=0.9, pad=0.01)
-        if any(title.lower().startswith("error") for title in row):
+        errors = any(title.lower().startswith("error") for title in row)
+        if depths:  # outside of the bar of errors, and clear of its label
+            figure.colorbar(scale, ax=axes[index], label="depth (m)", shrink=0.9, pad=0.035 if errors else 0.01)
+        if errors:
             figure.colorbar(signed, ax=axes[index], label="error (m)", shrink=0.9, pad=0.01)
     return figure
 
