@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -75,15 +76,22 @@ def paired_interval(first: np.ndarray, second: np.ndarray, *, level: float = 0.9
     difference = difference[:, np.isfinite(difference).all(0)]
     if not difference.size:
         raise ValueError("no view has a finite value on both sides: nothing can be compared")
-    random = np.random.default_rng(seed)
-    seeds, views = difference.shape
-    rows = random.integers(seeds, size=(draws, seeds))
-    # the mean over chosen seeds is a weighted mean of the rows; the mean over chosen views one of the columns
-    row_weights = np.stack([np.bincount(row, minlength=seeds) for row in rows]) / seeds
-    column_weights = random.multinomial(views, np.full(views, 1 / views), size=draws) / views
+    row_weights, column_weights = _resamples(*difference.shape, draws, seed)
     means = np.einsum("ds,sv,dv->d", row_weights, difference, column_weights, optimize=True)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(difference.mean()), (float(low), float(high))
+
+
+@lru_cache(maxsize=4)
+def _resamples(seeds: int, views: int, draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (draws, S) of the seeds and (draws, N) of the views; the same for all measures of one shape.
+
+    The mean over chosen seeds is a weighted mean of the rows; the mean over chosen views one of the columns.
+    """
+    random = np.random.default_rng(seed)
+    rows = random.integers(seeds, size=(draws, seeds))
+    row_weights = np.stack([np.bincount(row, minlength=seeds) for row in rows]) / seeds
+    return row_weights, random.multinomial(views, np.full(views, 1 / views), size=draws) / views
 
 
 def seed_interval(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray, *,
