@@ -19,7 +19,7 @@ from mdelib.provenance import find_home
 from mdelib.train import TrainSettings
 
 __all__ = ["SCALES", "Attribution", "Distillation", "Experiment", "Points", "Run", "RunSettings", "Selectivity",
-           "Sparse", "Transfer", "list_experiments", "load_experiment"]
+           "ShuffledLabels", "Sparse", "Transfer", "list_experiments", "load_experiment"]
 
 SCALES = ("smoke", "lab", "study", "paper")
 Measures = Literal["depth", "edges", "dissection"]
@@ -134,6 +134,25 @@ class Attribution(Strict):
         return value if value is None else _run_name(value)
 
 
+class ShuffledLabels(Strict):
+    """A network that learns from shuffled depth maps, and which explanations of it are compared with whose.
+
+    Attributes:
+        explained: ``"<experiment>/<variant>"``, the run that trains the same network with the true depth maps, on the
+            same data and scale: with the same seed, and with the next one, which shows how far the explanations of
+            two equally good networks agree.
+        methods: names of `mdelib.attribution.METHODS` -> options.
+    """
+
+    explained: str
+    methods: dict[str, dict[str, Any]] = Field(min_length=1)
+
+    @field_validator("explained")
+    @classmethod
+    def _names_a_run(cls, value: str) -> str:
+        return _run_name(value)
+
+
 class RunSettings(Strict):
     """Everything that decides the result of a run, beside its data and its seed.
 
@@ -157,6 +176,9 @@ class RunSettings(Strict):
         attribution: score an attribution method for the network of another run, which `network`, `network_scale`,
             `network_options` and `size` must agree with, or for one with `weights`; nothing is trained. See
             `Attribution`.
+        shuffled: train with every view's depth map in the place of another's, and compare explanations with those of
+            a run with the true ones, which `network`, `network_scale`, `network_options` and `size` must agree with.
+            See `ShuffledLabels`.
     """
 
     network: str
@@ -179,6 +201,7 @@ class RunSettings(Strict):
     transfer: Transfer | None = None
     distillation: Distillation | None = None
     attribution: Attribution | None = None
+    shuffled: ShuffledLabels | None = None
 
     @model_validator(mode="after")
     def _units_are_named(self) -> RunSettings:
@@ -237,10 +260,19 @@ class RunSettings(Strict):
                              "one that comes with 'weights': give one of the two")
         return self
 
+    @model_validator(mode="after")
+    def _labels_are_complete(self) -> RunSettings:
+        others = (self.selectivity, self.sparse, self.points, self.transfer, self.distillation, self.attribution)
+        if self.shuffled and (self.train is None or self.measures != ("depth",) or any(map(bool, others))):
+            raise ValueError("a run with the setting 'shuffled' trains a network with shuffled depth maps: give it "
+                             "'train', and leave 'measures' and the settings of other experiments as they come")
+        return self
+
     def plain(self) -> dict[str, Any]:
         """As JSON holds it. What a run does not use is left out, so that a new setting leaves old keys alone."""
         return {name: value for name, value in self.model_dump(mode="json").items()
-                if name not in ("selectivity", "sparse", "points", "transfer", "distillation", "attribution")
+                if name not in ("selectivity", "sparse", "points", "transfer", "distillation", "attribution",
+                                "shuffled")
                 or value is not None}
 
 

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from mdelib.distill.teachers import TeacherSource, learned_views, teacher_maps
 from mdelib.distill.training import StudentTraining, distillation_scores
 from mdelib.edges import edge_scores, region_errors
 from mdelib.experiments import Run, Selectivity, load_experiment
-from mdelib.fidelity import CONTROLS, attribution_scores
+from mdelib.fidelity import CONTROLS, attribution_scores, label_scores, shuffled_labels
 from mdelib.fusanet import FuSaNetLoss
 from mdelib.fusanet_scores import fusanet_scores
 from mdelib.fusanet_training import FuSaNetTraining
@@ -83,12 +83,14 @@ def needed(run: Run) -> list[Run]:
     named = [(part, getattr(chosen.sparse, part), run.data) for part in ("explained", "other") if chosen.sparse]
     named += [("scored", chosen.transfer.run, chosen.transfer.data)] if chosen.transfer else []
     named += [("explained", chosen.attribution.explained, run.data)] if chosen.attribution else []
+    named = [(*one, run.seed) for one in named]
+    named += [("explained", chosen.shuffled.explained, run.data, run.seed + k) for k in (0, 1) if chosen.shuffled]
     found = []
-    for part, name, data in named:
+    for part, name, data, seed in named:
         if name is None:
             continue
         experiment, variant = name.split("/")
-        one, = load_experiment(experiment).runs(data, run.scale, variants=[variant], seeds=[run.seed])
+        one, = load_experiment(experiment).runs(data, run.scale, variants=[variant], seeds=[seed])
         for setting in ("size", *(("network", "network_scale", "network_options") if part != "other" else ())):
             ours, theirs = getattr(chosen, setting), getattr(one.settings, setting)
             if ours != theirs:
@@ -101,7 +103,7 @@ def needed(run: Run) -> list[Run]:
 @lru_cache(maxsize=256)
 def _code(network: str, loss: str, trained: bool, measures: tuple[str, ...], regularised: bool, refined: bool,
           data: str, sparse: bool = False, points: bool = False, distilled: bool = False,
-          attribution: str | None = None) -> str:
+          attribution: str | None = None, shuffled: tuple[str, ...] = ()) -> str:
     """The source behind a run. How results are stored and where they come from cannot change a number."""
     objects: list[Any] = [models.NETWORKS[network], evaluation.evaluate, evaluation.pooled]
     objects += [fit, cached_tensors] if trained else []
@@ -111,6 +113,7 @@ def _code(network: str, loss: str, trained: bool, measures: tuple[str, ...], reg
     objects += [StudentTraining, learned_views, teacher_maps, distillation_scores] if distilled else []
     objects += [attribution_scores] if attribution else []
     objects += [METHODS[attribution]] if attribution in METHODS else []
+    objects += [shuffled_labels, label_scores, *(METHODS[method] for method in shuffled)] if shuffled else []
     objects += [_edge_measures] if "edges" in measures else []
     objects += [dissection_measures, depth_bin_edges, cached_tensors] if "dissection" in measures else []
     objects += [_regularised] if trained and regularised else []
@@ -127,6 +130,8 @@ def run_key(run: Run) -> str:
     check_name(chosen.protocol, PROTOCOLS, "protocol", "mdelib.protocols.PROTOCOLS")
     if chosen.attribution:
         check_name(chosen.attribution.method, (*METHODS, *CONTROLS), "method", "mdelib.attribution.METHODS")
+    for method in chosen.shuffled.methods if chosen.shuffled else ():
+        check_name(method, METHODS, "method", "mdelib.attribution.METHODS")
     splits = [chosen.test_split, *([chosen.train_split] if chosen.train else [])]
     return provenance.digest({
         "settings": chosen.plain(), "seed": run.seed if chosen.train or chosen.transfer or chosen.attribution else 0,
@@ -137,10 +142,11 @@ def run_key(run: Run) -> str:
                       bool(chosen.selectivity and chosen.selectivity.weight),
                       chosen.network_options.get("dgr") is not None, run.data, chosen.sparse is not None,
                       chosen.points is not None, chosen.distillation is not None,
-                      chosen.attribution.method if chosen.attribution else None),
+                      chosen.attribution.method if chosen.attribution else None,
+                      tuple(chosen.shuffled.methods) if chosen.shuffled else ()),
         **({"teachers": [_teacher(run, one).key for one in chosen.distillation.asked]} if chosen.distillation else {}),
         **({"needed": [run_key(one) for one in needed(run)]}
-           if chosen.sparse or chosen.transfer or chosen.attribution else {})})
+           if chosen.sparse or chosen.transfer or chosen.attribution or chosen.shuffled else {})})
 
 
 def current(run: Run) -> Result | None:
@@ -185,7 +191,8 @@ def _make(run: Run, device: str | torch.device, progress: Progress | None) -> Re
     started = time.perf_counter()
     task = (_mask_task if chosen.sparse else _points_task if chosen.points
             else _distill_task if chosen.distillation
-            else _attribution_task if chosen.attribution else _depth_task)(run, device)
+            else _attribution_task if chosen.attribution
+            else _shuffled_task if chosen.shuffled else _depth_task)(run, device)
     history, tables = [], {}
     elsewhere, cpu = 0.0, None  # seconds: of training before this process took over; of the CPU, if all were here
     if chosen.train is not None:
@@ -306,6 +313,14 @@ def _attribution_task(run: Run, device: str | torch.device) -> Task:
     score = partial(attribution_scores, model, protocol=run.settings.protocol, size=run.settings.size, device=device,
                     **chosen)
     return Task(model, model, nullcontext(None), score)
+
+
+def _shuffled_task(run: Run, device: str | torch.device) -> Task:
+    """The run's depth network, which learns from shuffled depth maps, and whose explanations it makes again."""
+    task, (trained, reseeded) = _depth_task(run, device), _fixed(run, device)
+    score = partial(label_scores, task.model, trained, reseeded, protocol=run.settings.protocol,
+                    size=run.settings.size, methods=run.settings.shuffled.methods, device=device)
+    return replace(task, measure=score, learned=partial(shuffled_labels, seed=run.seed))
 
 
 def _fixed(run: Run, device: str | torch.device) -> list[DepthNetwork]:

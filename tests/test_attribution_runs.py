@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from mdelib import data as datasets
 from mdelib.attribution import METHODS
-from mdelib.experiments import Attribution, Experiment, RunSettings, list_experiments, load_experiment
-from mdelib.fidelity import CONTROLS, KINDS
+from mdelib.experiments import Attribution, Experiment, RunSettings, ShuffledLabels, list_experiments, load_experiment
+from mdelib.fidelity import CONTROLS, KINDS, label_scores
 from mdelib.runs import execute, needed, network, run_key
 
 COMMON = {"network": "unet_mobilenetv3", "protocol": "rooms", "size": (32, 48), "train_views": 2, "test_views": 3}
@@ -25,7 +26,14 @@ FILES = {
                             **{name: {"title": name, "settings": {"attribution": {"method": name}}}
                                for name in (*CONTROLS, "position_only")}},
                "scales": {"smoke": {"seeds": [0, 1]}}},
+    "shuffled": {"name": "shuffled", "title": "Shuffled", "paper": "cirillo2025", "place": "-", "notebook": "14",
+                 "common": {**COMMON, "train": {"epochs": 1, "batch": 2, "precision": "32-true"},
+                            "shuffled": {"explained": "toy/plain",
+                                         "methods": {"saliency": {}, "position_only": {},
+                                                     "grad_cam": {"signed": True}}}},
+                 "variants": {"plain": {"title": "A"}}, "data": {"scenes-rooms": {}}, "scales": {"smoke": {}}},
 }
+LABELS = FILES["shuffled"]["common"]["shuffled"]
 pytestmark = pytest.mark.usefixtures("place")
 
 
@@ -67,6 +75,33 @@ def test_keys_know_method_seed_and_the_other_run(monkeypatch: pytest.MonkeyPatch
         needed(run_of(size=(48, 64)))
     with pytest.raises(ValueError, match="method 'salience'"):
         run_key(run_of(attribution=Attribution(explained="toy/plain", method="salience")))
+
+
+def test_a_network_that_learnt_from_shuffled_labels() -> None:
+    run = run_of("plain", "shuffled")
+    assert [one.address for one in needed(run)] == [run_of("plain", "toy", seed).address for seed in (0, 1)]
+    made = execute(run)
+    assert len(made.history) == 1 and len(made.names) == 3
+    assert {"saliency", "saliency_reseeded", "grad_cam", "abs_rel"} <= made.per_image.keys()
+    assert made.metrics["position_only"] == pytest.approx(1, abs=1e-4)  # a map that no training can move
+    true, own = execute(run_of("plain", "toy")), network("shuffled", "plain", "scenes-rooms", "smoke", 0)
+    assert made.history[0]["loss"] != true.history[0]["loss"]  # same start, same images, other depth
+    views = datasets.load("scenes-rooms", "test", count=3, size=(32, 48))
+    _, alike, _ = label_scores(own, own, own, views, "rooms", size=(32, 48), methods=LABELS["methods"], batch=2)
+    assert alike["saliency"].tolist() == alike["grad_cam_reseeded"].tolist() == pytest.approx([1] * 3)
+    assert run_key(run) != run_key(run_of("plain", "shuffled", shuffled=None))
+    with pytest.raises(ValueError, match="method 'salience'"):
+        run_key(run_of("plain", "shuffled", shuffled=ShuffledLabels(explained="toy/plain", methods={"salience": {}})))
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"train": None}, "give it 'train'"), ({"measures": ["depth", "edges"]}, "as they come"),
+    ({"shuffled": {**LABELS, "explained": "toy"}}, "names no run"), ({"attribution": LOOK}, "as they come"),
+    ({"shuffled": {**LABELS, "methods": {}}}, "at least 1 item"),
+])
+def test_settings_of_shuffled_labels_that_do_not_fit(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RunSettings(**{**COMMON, "train": {"epochs": 1}, "shuffled": LABELS, **changes})
 
 
 @pytest.mark.parametrize(("changes", "message"), [

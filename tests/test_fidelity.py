@@ -12,6 +12,7 @@ from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 
 from mdelib.attribution import integrated_gradients, occlusion, position_only, saliency, targets
+from mdelib.data.base import DepthBatch
 from mdelib.fidelity import (
     KINDS,
     attribution_fidelity,
@@ -22,10 +23,12 @@ from mdelib.fidelity import (
     curve_gap,
     gap_interval,
     infidelity,
+    map_agreement,
     perturbation_curve,
     pixel_ranks,
     randomized_networks,
     sensitivity,
+    shuffled_labels,
     weight_layers,
     weight_sanity,
 )
@@ -364,6 +367,42 @@ def test_sanity_of_a_method_that_looks_and_of_one_that_does_not() -> None:
     assert looking[:, -1].abs().max() < 0.5
     _, constant = weight_sanity(model, lambda network: torch.ones(2, 4, 4), stages=1)
     assert constant.isnan().all()
+
+
+def views_of(count: int) -> DepthBatch:
+    """Views whose depth is their number."""
+    number = torch.arange(1.0, count + 1)[:, None, None, None].expand(-1, 1, 4, 6)
+    return DepthBatch(tuple(map(str, range(count))), torch.rand(count, 3, 4, 6), number, number % 2 == 0)
+
+
+@pytest.mark.parametrize("count", [2, 3, 50])
+def test_shuffled_labels_are_all_there_and_none_at_home(count: int) -> None:
+    views = views_of(count)
+    shuffled = shuffled_labels(views, seed=1)
+    numbers = shuffled.depth[:, 0, 0, 0]
+    assert sorted(numbers.tolist()) == list(range(1, count + 1)) and (numbers != views.depth[:, 0, 0, 0]).all()
+    assert torch.equal(shuffled.mask, shuffled.depth % 2 == 0)  # a mask goes with its depth
+    assert shuffled.image is views.image and shuffled.names == views.names
+    assert torch.equal(shuffled.depth, shuffled_labels(views, seed=1).depth)
+    if count > 3:
+        assert not torch.equal(shuffled.depth, shuffled_labels(views, seed=2).depth)
+
+
+def test_one_view_cannot_be_shuffled() -> None:
+    with pytest.raises(ValueError, match="1 view"):
+        shuffled_labels(views_of(1))
+
+
+def test_agreement_of_maps(generator: torch.Generator) -> None:
+    one, other = torch.randn(2, 3, 6, 8, generator=generator).unbind()
+    wanted = [spearmanr(a.abs().flatten(), b.abs().flatten()).statistic for a, b in zip(one, other, strict=True)]
+    assert map_agreement(one, other).tolist() == pytest.approx(wanted)
+    assert map_agreement(one, -3 * one).tolist() == pytest.approx([1] * 3)  # magnitudes, and no unit
+    assert map_agreement(one, torch.ones_like(one)).isnan().all()
+    with pytest.raises(ValueError, match="of one shape"):
+        map_agreement(one, other[:, :2])
+    with pytest.raises(ValueError, match="finite"):
+        map_agreement(one, other / 0)
 
 
 def test_occlusion_is_the_oracle_of_the_target(relevant: Tensor) -> None:

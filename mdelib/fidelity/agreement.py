@@ -16,7 +16,7 @@ from mdelib.gradients import central_difference
 from mdelib.protocols import require_known
 from mdelib.similarity import ssim
 
-__all__ = ["KINDS", "attribution_fidelity", "correlation"]
+__all__ = ["KINDS", "attribution_fidelity", "correlation", "map_agreement"]
 
 KINDS = ("pearson", "spearman", "gradient", "gradient_spearman", "ssim")
 
@@ -78,6 +78,28 @@ def correlation(x: Tensor, y: Tensor, *, ranks: bool = False) -> float:
         x, y = (torch.from_numpy(rankdata(one.numpy())) for one in (x, y))
     x, y = x.double() - x.double().mean(), y.double() - y.double().mean()
     return float((x * y).sum() / (x.square().sum() * y.square().sum()).sqrt())
+
+
+def map_agreement(one: Tensor, other: Tensor) -> Tensor:
+    """Spearman's correlation of the magnitudes of two maps of the same images.
+
+    Args:
+        one, other: (B, H, W), any units.
+
+    Returns:
+        (B,) float64 in [-1, 1]; NaN where a map is constant.
+
+    Raises:
+        ValueError: maps of different sizes or with values that are not finite.
+
+    Explained in notebooks/14_faithful_explanations.ipynb.
+    """
+    if one.shape != other.shape or not (torch.isfinite(one).all() and torch.isfinite(other).all()):
+        raise ValueError(f"maps of shapes {tuple(one.shape)} and {tuple(other.shape)} came: expected two of one "
+                         "shape, (B, H, W), finite everywhere")
+    pairs = zip(one.detach().abs().flatten(1).cpu(), other.detach().abs().flatten(1).cpu(), strict=True)
+    return torch.tensor([correlation(a, b, ranks=True) if a.min() < a.max() and b.min() < b.max() else float("nan")
+                         for a, b in pairs], dtype=torch.float64)
 
 
 def _stretched(maps: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from mdelib.fidelity.agreement import correlation
+from mdelib.fidelity.agreement import map_agreement
 
 __all__ = ["randomized_networks", "weight_layers", "weight_sanity"]
 
@@ -72,11 +72,9 @@ def weight_sanity(model: nn.Module, explanation: Callable[[nn.Module], Tensor], 
 
     Explained in notebooks/14_faithful_explanations.ipynb.
     """
-    trained = explanation(model).abs().flatten(1).cpu()
+    trained = explanation(model)
     shares, columns = [], []
     for share, network in randomized_networks(model, stages=stages, cascade=cascade, seed=seed):
-        now = explanation(network).abs().flatten(1).cpu()
         shares.append(share)
-        columns.append([correlation(a, b, ranks=True) if b.min() < b.max() and a.min() < a.max() else float("nan")
-                        for a, b in zip(trained, now, strict=True)])
-    return torch.tensor(shares, dtype=torch.float64), torch.tensor(columns, dtype=torch.float64).T
+        columns.append(map_agreement(trained, explanation(network)))
+    return torch.tensor(shares, dtype=torch.float64), torch.stack(columns, dim=1)
