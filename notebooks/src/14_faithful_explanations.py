@@ -237,6 +237,51 @@ lesson.table(pd.DataFrame(rows), "sanity", "Rank correlation with the trained Tr
              "forget, from the output on. Near 0 at the end is right.")
 
 # %% [markdown]
+# ### ... and that it learnt something else?
+#
+# Adebayo's second test trains anew. Every training image gets the depth map of *another* image. The network can still
+# learn what is right on average: floors below and near, walls above and far. It cannot learn to see. So what explains
+# the network that sees should not come back from the one that does not.
+#
+# Both CNNs below began with the same weights and saw the same images.
+
+# %%
+pair = {"true depth": models.create_model("hu_resnet50", weights="rooms_cnn").requires_grad_(False),
+        "shuffled": models.create_model("hu_resnet50", weights="rooms_cnn_shuffled").requires_grad_(False)}
+asked = {"saliency": {}, "smoothgrad": {"samples": lesson.pick(smoke=2, lab=16)}, "grad_cam": {"signed": True},
+         "position_only": {}}
+again = {name: {TITLES[method]: explain(network, two, method, **options) for method, options in asked.items()}
+         for name, network in pair.items()}
+rows = [(two[0], network(two).detach()[0], {title: found[0] for title, found in again[name].items()})
+        for name, network in pair.items()]
+lesson.figure(attribution_figures.method_rows(rows, labels=list(pair)), "shuffled", "One room. Above: the CNN that "
+              "learnt from each image's own depth map. Below: the one that learnt from other images'.",
+              alt="Two rows: the room, the depth that the network predicts, and four attribution maps.")
+
+# %% [markdown]
+# Do two maps look alike? Take the rank correlation of their magnitudes, as above. It needs a yardstick: two networks
+# that learnt the *same* from different first weights. Where even those do not agree, the test says nothing.
+
+# %%
+rows = []
+for on in ("nyu", "scenes-rooms"):
+    for result in lesson.reference("shuffled_labels", on):
+        for method in (name for name in TITLES if name in result.per_image):
+            one, other = (torch.tensor(result.per_image[key], dtype=torch.float64)
+                          for key in (method, f"{method}_reseeded"))
+            rows.append({"data": on, "network": result.variant, "map": TITLES[method],
+                         "shuffled labels": in_words(one), "other first weights": in_words(other),
+                         "difference": in_words(other - one)})
+labels = pd.DataFrame(rows)
+lesson.table(labels, "labels", "Rank correlation with the map of the network that learnt from true depth: mean over "
+             "test images with its 95 % interval. A difference above 0: the map knows what was learnt.",
+             sources=[*lesson.reference("shuffled_labels"), *lesson.reference("shuffled_labels", "scenes-rooms")])
+
+# %% [markdown]
+# Read the last column. *Position only* stays at 1 whatever happens: the test catches it. A large second column is no
+# proof of failure by itself: both networks see the same edges, and edges are where a small change of the image
+# changes anything.
+#
 # Two more measures come with captum. **Infidelity**: fill random squares; which share of the target's changes does the
 # map *not* predict? **Sensitivity**: how far does the map move when the image hardly does (noise of 2 %)?
 
@@ -340,7 +385,7 @@ lesson.say(f"The judge that knows the truth (*cue: how much*) agrees most with *
 # - **Sign.** A contribution of −1 m is as relevant as one of +1 m: maps are ranked by magnitude.
 # - **Attribution Fidelity.** Its formula was not at hand. Five readings stand beside each other.
 # - **PixelFormer.** Ours is narrowed and trained for minutes. The claim is about 270 million parameters.
-# - **One network each.** METER's intervals are over images. They say nothing of other trainings.
+# - **One network each.** Intervals are over images. They say nothing of other trainings.
 #
 # ## Verdict
 
@@ -410,8 +455,8 @@ def my_gap(fractions, most, least):
 check.curve_gap(my_gap)
 
 # %% [markdown]
-# **4. Open.** Adebayo et al. have a second test: train the same network on *shuffled* depth maps, and explain it.
-# Which maps should stay, and which must not? **5. Open.** Construct a map with a large area between its curves and a
+# **4. Open.** The shuffled network still knows what rooms have in common. How would you shuffle so that it does not,
+# and what should then happen to Grad-CAM? **5. Open.** Construct a map with a large area between its curves and a
 # cue score of 0.5. What did the perturbation reward?
 #
 # ## What to read next
