@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import tempfile
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,6 +20,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from mdelib.data import weights_file
+from mdelib.store import atomic_write
 
 if TYPE_CHECKING:
     from mdelib.models.base import DepthNetwork
@@ -91,7 +91,7 @@ def save_weights(network: nn.Module, path: Path | str, *, record: dict[str, Any]
     except TypeError as error:
         raise ValueError(f"the record of {path.name!r} cannot be written as JSON ({error}): use numbers, text, lists "
                          "and dictionaries") from error
-    _write(path, save(tensors, metadata={"mdelib": text}))
+    atomic_write(path, save(tensors, metadata={"mdelib": text}))
     return path
 
 
@@ -177,16 +177,3 @@ def _some(what: str, names: list[str]) -> str:
     """The first few of what is wrong, and how many more."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"{what}: {', '.join(names[:3])}{more}" if names else ""
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
