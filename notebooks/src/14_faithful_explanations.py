@@ -243,18 +243,18 @@ lesson.table(pd.DataFrame(rows), "sanity", "Rank correlation with the trained Tr
 # learn what is right on average: floors below and near, walls above and far. It cannot learn to see. So what explains
 # the network that sees should not come back from the one that does not.
 #
-# Both CNNs below began with the same weights and saw the same images.
+# Both Transformers below began with the same weights and saw the same images.
 
 # %%
-pair = {"true depth": models.create_model("hu_resnet50", weights="rooms_cnn").requires_grad_(False),
-        "shuffled": models.create_model("hu_resnet50", weights="rooms_cnn_shuffled").requires_grad_(False)}
-asked = {"saliency": {}, "smoothgrad": {"samples": lesson.pick(smoke=2, lab=16)}, "grad_cam": {"signed": True},
+shuffled = models.create_model("segformer", weights="rooms_transformer_shuffled").requires_grad_(False)
+pair = {"true depth": nets["Transformer"], "shuffled": shuffled}
+asked = {"smoothgrad": {"samples": lesson.pick(smoke=2, lab=16)}, "attention_rollout": {}, "grad_cam": {"signed": True},
          "position_only": {}}
 again = {name: {TITLES[method]: explain(network, two, method, **options) for method, options in asked.items()}
          for name, network in pair.items()}
 rows = [(two[0], network(two).detach()[0], {title: found[0] for title, found in again[name].items()})
         for name, network in pair.items()]
-lesson.figure(attribution_figures.method_rows(rows, labels=list(pair)), "shuffled", "One room. Above: the CNN that "
+lesson.figure(attribution_figures.method_rows(rows, labels=list(pair)), "shuffled", "One room. Above: the network that "
               "learnt from each image's own depth map. Below: the one that learnt from other images'.",
               alt="Two rows: the room, the depth that the network predicts, and four attribution maps.")
 
