@@ -4,17 +4,22 @@ import sys
 
 from pathlib import Path
 
-from mdelib.batch import forget_outdated, plan, saved_plan
+from mdelib.steps import forget_outdated, saved_plan
 
 DATA, SCALE = config.get("data", "scenes-rooms"), config.get("scale", "lab")
-STEPS = saved_plan(Path(config["plan"])) if "plan" in config else plan(DATA, SCALE)
+if "plan" in config:  # `mde reproduce` has made it; on a cluster every job reads it
+    STEPS = saved_plan(Path(config["plan"]))
+else:
+    from mdelib.batch import plan
+
+    STEPS = plan(DATA, SCALE)
+    forget_outdated(STEPS, Path.cwd())
 MARKERS = {rule: [step.marker for step in STEPS if step.rule == rule]
            for rule in ("data", "train", "notebook", "report")}
 KEYS = {step.name: step.key for step in STEPS}
 FIRST = {step.name: [f"done/train/{name}.done" for name in step.needs] for step in STEPS}
 MDE = f"{sys.executable} -m mdelib.cli"
 CHOICE = f"--data {DATA} --scale {SCALE}"
-forget_outdated(STEPS, Path.cwd())
 
 
 rule all:

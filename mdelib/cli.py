@@ -58,10 +58,12 @@ def data(name: Annotated[str, typer.Argument(help="nyu, kitti, sunrgbd, meter, s
 def ready(data: Data = "scenes-rooms", scale: Scale = "lab") -> None:
     """Make sure the views of a batch are there: render scenes, read files into the cache."""
     from mdelib.course import start
+    from mdelib.headless import note_cost
 
-    lesson = start("00", data=data, scale=scale)
-    for split in ("train", "test"):
-        console.print(f"{len(lesson.views(split))} {split} views of {data}")
+    with note_cost("data", data, scale):
+        lesson = start("00", data=data, scale=scale)
+        for split in ("train", "test"):
+            console.print(f"{len(lesson.views(split))} {split} views of {data}")
 
 
 @app.command()
@@ -70,10 +72,12 @@ def run(experiment: str,
         seed: Annotated[list[int] | None, typer.Option(help="Only these seeds.")] = None,
         data: Data = "scenes-rooms", scale: Scale = "lab", device: Device = "auto") -> None:
     """Train and measure the runs of an experiment; what is there under the right key is kept."""
-    from mdelib import runs
+    from mdelib import gpus, runs
     from mdelib.experiments import load_experiment
     from mdelib.train import pick_device
 
+    if device != "cpu":
+        gpus.claim()
     chosen = pick_device(device)
     chosen_variants = None if variant == ["all"] else variant
     for one in load_experiment(experiment).runs(data, scale, variants=chosen_variants, seeds=seed):
@@ -111,6 +115,7 @@ def explain(photo: Path,
 def notebook(name: str, data: Data = "scenes-rooms", scale: Scale = "lab", device: Device = "auto",
              seed: int = 0, key: str = "") -> None:
     """Execute one notebook into the batch's folder; the batch knows its key, otherwise it is computed."""
+    from mdelib import gpus
     from mdelib.headless import check_parameters, run_notebook
 
     given = {"data": data, "scale": scale, "device": device, "seed": seed}
@@ -118,6 +123,8 @@ def notebook(name: str, data: Data = "scenes-rooms", scale: Scale = "lab", devic
         from mdelib.batch import notebook_key
 
         key = notebook_key(name[:2], check_parameters(name[:2], given))
+    if device != "cpu":
+        gpus.claim()  # the notebook's kernel inherits it
     run_notebook(name[:2], given, key=key)
 
 
@@ -143,14 +150,18 @@ def book() -> None:
 @app.command()
 def reproduce(data: Data = "scenes-rooms", scale: Scale = "lab",
               cores: Annotated[int, typer.Option(help="Steps at a time; 0 is one a core.")] = 0,
-              collect: Annotated[bool, typer.Option(help="Also write the results to results/.")] = False) -> None:
+              collect: Annotated[bool, typer.Option(help="Also write the results to results/.")] = False,
+              profile: Annotated[Path | None, typer.Option(help="A Snakemake profile: profiles/slurm, profiles/gpus, "
+                                                                "or a copy of one.")] = None,
+              options: Annotated[list[str] | None, typer.Argument(metavar="[-- OPTIONS]", show_default=False,
+                                                                  help="Options for Snakemake.")] = None) -> None:
     """Data, trainings, notebooks and report; goes on where it was stopped."""
     from mdelib import batch, references
     from mdelib.experiments import list_experiments, load_experiment
     from mdelib.headless import folder_of_batch
     from mdelib.readme import write_costs
 
-    batch.reproduce(data, scale, cores=cores, console=console)
+    batch.reproduce(data, scale, cores=cores, console=console, profile=profile, options=options or ())
     if collect:
         for name in list_experiments():
             definition = load_experiment(name)
@@ -170,9 +181,11 @@ def collect(experiment: str, data: Data = "nyu", scale: Scale = "study") -> None
 @app.command()
 def report(data: Data = "scenes-rooms", scale: Scale = "lab") -> None:
     """Write the HTML report from what the notebooks showed."""
+    from mdelib.headless import note_cost
     from mdelib.report import write_report
 
-    console.print(f"{write_report(data, scale)}", highlight=False)
+    with note_cost("report", data, scale):
+        console.print(f"{write_report(data, scale)}", highlight=False)
 
 
 @app.command(hidden=True)
@@ -193,6 +206,15 @@ def readme(path: Path = Path("README.md")) -> None:
     from mdelib.store import atomic_write
 
     atomic_write(path, render_readme(path.read_text()))
+
+
+@app.command(hidden=True)
+def profiles() -> None:
+    """Write profiles/ anew from what the committed results took."""
+    from mdelib.profiles import write_profiles
+
+    for path in write_profiles():
+        console.print(f"written: {path}", highlight=False)
 
 
 @app.command(hidden=True)

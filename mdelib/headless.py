@@ -9,6 +9,8 @@ import ast
 import json
 import resource
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from mdelib.editions import build, find_source
 from mdelib.names import check_name
 from mdelib.provenance import find_home
 
-__all__ = ["check_parameters", "folder_of_batch", "parameters_of", "run_notebook", "stored_key"]
+__all__ = ["check_parameters", "folder_of_batch", "note_cost", "parameters_of", "run_notebook", "stored_key"]
 
 
 def folder_of_batch(data: str, scale: str) -> Path:
@@ -61,6 +63,8 @@ def check_parameters(number: str, given: dict[str, Any]) -> dict[str, Any]:
 def run_notebook(number: str, given: dict[str, Any], *, key: str) -> Path:
     """Execute a notebook with papermill into the batch's folder; a finished one with the same key is kept.
 
+    One that another process is executing is waited for: a job of a batch that was killed may still run on a cluster.
+
     Args:
         number: of the notebook. given: its parameters, or some of them.
         key: what the notebook depends on, see `mdelib.batch.notebook_key`; it is stored with the notebook.
@@ -74,7 +78,14 @@ def run_notebook(number: str, given: dict[str, Any], *, key: str) -> Path:
     target = folder_of_batch(parameters["data"], parameters["scale"]) / f"{source.stem}.ipynb"
     if target.is_file() and stored_key(target) == key:
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
+    with store.lock(target.parent / "locks" / source.stem, f"notebook {source.stem}", wait=True):
+        if not (target.is_file() and stored_key(target) == key):
+            _execute(source, target, given, {"key": key, "parameters": parameters})
+    return target
+
+
+def _execute(source: Path, target: Path, given: dict[str, Any], record: dict[str, Any]) -> None:
+    """Execute a notebook beside `target` and move it there when it is whole, with `record` and what it cost."""
     draft = target.with_suffix(".draft.ipynb")
     nbformat.write(build(source), draft)
     started = time.perf_counter()
@@ -86,11 +97,26 @@ def run_notebook(number: str, given: dict[str, Any], *, key: str) -> Path:
                            f"{error.evalue} (executed up to there: {draft.name})") from None
     done = nbformat.read(draft, as_version=4)
     kernel = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # the kernel is the only large child
-    done.metadata["mdelib"] = {"key": key, "parameters": parameters, "peak_memory_mb": kernel // 2**10,
+    done.metadata["mdelib"] = {**record, "peak_memory_mb": kernel // 2**10,
                                "seconds": round(time.perf_counter() - started, 1)}
     store.atomic_write(target, nbformat.writes(done))
     draft.unlink()
-    return target
+
+
+@contextmanager
+def note_cost(rule: str, data: str, scale: str) -> Iterator[None]:
+    """Keep what a step of the batch costs, seconds and memory, in the batch's folder; the dearest time stays there."""
+    path = folder_of_batch(data, scale) / "costs" / f"{rule}.json"
+    started = time.perf_counter()
+    yield
+    cost = {"seconds": round(time.perf_counter() - started, 1),
+            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 2**10}
+    try:
+        known = json.loads(path.read_text())
+        cost = {name: max(value, known[name]) for name, value in cost.items()}
+    except (FileNotFoundError, *store.NO_RESULT):
+        pass  # the first time, or a file that is worth no step
+    store.atomic_write(path, json.dumps(cost))
 
 
 def stored_key(path: Path) -> str | None:

@@ -21,9 +21,9 @@ NEWCOMER = "scenes-rooms-lab/newcomer.json"
 
 
 def write_costs(folder: Path) -> Path:
-    """Gather what the notebooks of a batch cost into `results/<data>-<scale>/costs.json`.
+    """Gather what notebooks, data and report of a batch cost into `results/<data>-<scale>/costs.json`.
 
-    Notebooks that the batch has not executed keep the cost that stands there.
+    Steps that the batch has not executed keep the cost that stands there.
 
     Args:
         folder: of the batch, see `mdelib.headless.folder_of_batch`.
@@ -40,9 +40,11 @@ def write_costs(folder: Path) -> Path:
     if not found:
         raise FileNotFoundError(f"no executed notebook is in {folder}: run `mde reproduce` first")
     path = store.results_root() / folder.name / "costs.json"
-    known = json.loads(path.read_text())["notebooks"] if path.is_file() else {}
-    here = {source.stem: {**known, **found}.get(source.stem) for source in list_sources()}
-    content = {"notebooks": {name: cost for name, cost in here.items() if cost}, **provenance.stamp()}
+    known = json.loads(path.read_text()) if path.is_file() else {"notebooks": {}}
+    here = {source.stem: {**known["notebooks"], **found}.get(source.stem) for source in list_sources()}
+    steps = {cost.stem: json.loads(cost.read_text()) for cost in sorted((folder / "costs").glob("*.json"))}
+    content = {"notebooks": {name: cost for name, cost in here.items() if cost},
+               "steps": {**known.get("steps", {}), **steps}, **provenance.stamp()}
     return store.atomic_write(path, json.dumps(content, indent=1) + "\n")
 
 
