@@ -230,13 +230,15 @@ def on_cluster(cluster: Cluster, home: Path, runs: Path, *, lost: str = "train",
     Raises:
         RuntimeError: the batch failed, took too long, or ended before a node could be lost.
     """
-    begun, struck = time.monotonic(), None
+    begun, struck, since = time.monotonic(), None, {}
     with batch(home, runs, "--profile", str(home / "profiles" / "slurm"), "--", *OPTIONS) as process:
         while process.poll() is None and time.monotonic() - begun < seconds:
             running = cluster.look()
             done = len(list((runs / "batch").glob(f"*/done/{lost}/**/*.done")))
-            ours = [entry for entry in running if f"rule_{lost}" in entry["step"]]
-            if struck is None and done and ours and _training(runs):
+            now = time.monotonic()
+            since = {entry["job"]: since.get(entry["job"], now) for entry in running}
+            ours = [entry for entry in running if f"rule_{lost}" in entry["step"] and now - since[entry["job"]] > 6]
+            if struck is None and done and ours:
                 struck = ours[0]
                 cluster.lose(struck["node"])
             time.sleep(0.5)
@@ -252,11 +254,6 @@ def on_cluster(cluster: Cluster, home: Path, runs: Path, *, lost: str = "train",
             "jobs_on": per_node, "lost_node": struck["node"], "lost_step": struck["step"],
             "went_on_as": again["state"], "went_on_on": again["node"],
             "seconds": round(time.monotonic() - begun, 1)}
-
-
-def _training(runs: Path) -> bool:
-    """Whether a training has saved an epoch, so that something can be gone on with."""
-    return any(runs.glob("*/*/*/*/checkpoint-*.pt"))
 
 
 def prove(folder: Path, notebooks: Sequence[str]) -> dict[str, Any]:

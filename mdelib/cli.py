@@ -70,14 +70,16 @@ def ready(data: Data = "scenes-rooms", scale: Scale = "lab") -> None:
 def run(experiment: str,
         variant: Annotated[list[str] | None, typer.Option(help="Only these variants, or all.")] = None,
         seed: Annotated[list[int] | None, typer.Option(help="Only these seeds.")] = None,
-        data: Data = "scenes-rooms", scale: Scale = "lab", device: Device = "auto") -> None:
+        data: Data = "scenes-rooms", scale: Scale = "lab", device: Device = "auto",
+        devices: Annotated[int, typer.Option(min=1, help="GPUs (or CPU processes) for each training together.")] = 1
+        ) -> None:
     """Train and measure the runs of an experiment; what is there under the right key is kept."""
     from mdelib import gpus, runs
     from mdelib.experiments import load_experiment
     from mdelib.train import pick_device
 
     if device != "cpu":
-        gpus.claim()
+        gpus.claim(devices)
     chosen = pick_device(device)
     chosen_variants = None if variant == ["all"] else variant
     for one in load_experiment(experiment).runs(data, scale, variants=chosen_variants, seeds=seed):
@@ -88,7 +90,7 @@ def run(experiment: str,
             console.print(f"{address}: epoch {epoch}/{epochs}, loss {record['loss']:.4f}, {left:.0f} s left",
                           highlight=False)
 
-        result = runs.execute(one, device=chosen, progress=show)
+        result = runs.execute(one, device=chosen, progress=show, devices=devices)
         main = ", ".join(f"{name} {result.metrics[name]:.3f}" for name in ("abs_rel", "rmse", "delta1"))
         console.print(f"{one.address}: {main}" + (" (was there)" if kept else ""), highlight=False)
 

@@ -171,21 +171,26 @@ class Task:
     learned: Callable[[DepthBatch], DepthBatch] = lambda views: views  # what of the training views is learned from
 
 
-def execute(run: Run, *, device: str | torch.device = "cpu", progress: Progress | None = None) -> Result:
+def execute(run: Run, *, device: str | torch.device = "cpu", progress: Progress | None = None,
+            devices: int = 1) -> Result:
     """The result of a run: loaded when it is there, otherwise made, which can take long.
 
     A run that was killed goes on from its last epoch, and one that another process is making is waited for.
-    `progress` is called after each epoch.
+    `progress` is called after each epoch. With several `devices` a depth network is trained on them together, see
+    `mdelib.train_parallel`; like `device`, that is no part of the key.
+
+    Raises:
+        ValueError: several devices for a training whose loss looks into the network, not only at its depth.
     """
     if (found := current(run)) is not None:
         return found
     for one in needed(run):  # trained first where they are missing, and not on this run's clock
         execute(one, device=device)
     with store.lock(folder_of(run), run.address, wait=True):
-        return current(run) or _make(run, device, progress)
+        return current(run) or _make(run, device, progress, devices)
 
 
-def _make(run: Run, device: str | torch.device, progress: Progress | None) -> Result:
+def _make(run: Run, device: str | torch.device, progress: Progress | None, devices: int = 1) -> Result:
     """Train, measure and write; the run's folder is held."""
     key, chosen, folder = run_key(run), run.settings, folder_of(run)
     started = time.perf_counter()
@@ -198,6 +203,8 @@ def _make(run: Run, device: str | torch.device, progress: Progress | None) -> Re
     if chosen.train is not None:
         views = task.learned(_tensors(run, chosen.train_split))
         checkpoint = folder / f"checkpoint-{key}.pt"
+        if devices > 1:
+            _train_on_several(run, devices, device, checkpoint, progress)
         resumed, begun, busy = checkpoint.is_file(), time.perf_counter(), time.process_time()
         with task.loss as loss:
             history = fit(task.model, views, loss, chosen.train, seed=run.seed, device=device, checkpoint=checkpoint,
@@ -218,7 +225,7 @@ def _make(run: Run, device: str | torch.device, progress: Progress | None) -> Re
         {name: [round(value, 5) if math.isfinite(value) else None for value in values.tolist()]
          for name, values in per_image.items()},
         list(names), history,
-        {**provenance.stamp(device), "data_fingerprint": test.fingerprint,
+        {**provenance.stamp(device), "devices": devices, "data_fingerprint": test.fingerprint,
          "wall_s": round(time.perf_counter() - started + elsewhere, 2),
          "trained_s": round(sum(epoch["seconds"] for epoch in history), 2),
          "trained_cpu_s": cpu,
@@ -231,6 +238,25 @@ def _make(run: Run, device: str | torch.device, progress: Progress | None) -> Re
     for leftover in folder.glob("checkpoint-*.pt"):
         leftover.unlink(missing_ok=True)
     return result
+
+
+def _train_on_several(run: Run, devices: int, device: str | torch.device, checkpoint: Path,
+                      progress: Progress | None) -> None:
+    """Train until the checkpoint holds every epoch, with which `fit` has nothing left to do."""
+    from mdelib.train_parallel import fit_parallel
+
+    chosen = run.settings
+    if chosen.sparse or chosen.points or chosen.distillation or (chosen.selectivity and chosen.selectivity.weight):
+        raise ValueError(f"{run.address} trains with a loss that looks into the network, which several devices cannot "
+                         "share: leave --devices out")
+    fit_parallel(partial(_parts, run), chosen.train, devices=devices, seed=run.seed, device=device,
+                 checkpoint=checkpoint, progress=progress)
+
+
+def _parts(run: Run, device: torch.device) -> tuple[nn.Module, DepthBatch, Loss]:
+    """Network, training views and loss of a run whose loss looks at depth alone."""
+    with (task := _depth_task(run, device)).loss as loss:
+        return task.model, _tensors(run, run.settings.train_split), loss
 
 
 def _depth_task(run: Run, device: str | torch.device) -> Task:

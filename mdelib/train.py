@@ -11,6 +11,7 @@ import io
 import logging
 import math
 import time
+import warnings
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -30,6 +31,7 @@ __all__ = ["TrainSettings", "fit", "learning_rate", "pick_device"]
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces its precision at every training
+warnings.filterwarnings("ignore", message="The `srun` command is available")  # nobody has to use it
 
 
 class TrainSettings(BaseModel):
