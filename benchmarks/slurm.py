@@ -28,8 +28,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from mdelib import sameness, store
-from mdelib.provenance import find_home, stamp
+from mdelib import store
+from mdelib.provenance import stamp
+from mdelib.rehearsal import begin_batch, compared, differing, part_of_pack
 
 CONFIG = Path("/etc/slurm/slurm.conf")
 MARK = "# Written by benchmarks/slurm.py of the mdelib pack, which removes it again."
@@ -193,34 +194,16 @@ def _until(ready: Any, words: str, seconds: float = 30) -> None:
         time.sleep(0.3)
 
 
-def part_of_pack(folder: Path, notebooks: Sequence[str]) -> Path:
-    """A pack that is ours but for its notebooks, of which it has some: what its batch does is a part of the batch."""
-    home = find_home()
-    (folder / "notebooks" / "src").mkdir(parents=True)
-    for name in ("mdelib", "experiments", "papers", "results", "weights", "Snakefile", "profiles"):
-        (folder / name).symlink_to(home / name)
-    for source in sorted((home / "notebooks" / "src").glob("*.py")):
-        if source.name[:2] in notebooks:
-            (folder / "notebooks" / "src" / source.name).symlink_to(source)
-    return folder
-
-
 @contextmanager
 def batch(home: Path, runs: Path, *options: str) -> Iterator[subprocess.Popen]:
-    """A batch at smoke scale, started; what it prints is beside its runs."""
-    environment = {**os.environ, "MDE_HOME": str(home), "MDE_RUNS": str(runs), "OMP_NUM_THREADS": "1"}
-    for name in ("MDE_SCALE", "MDE_BATCH_PID"):
-        environment.pop(name, None)
-    runs.mkdir(parents=True, exist_ok=True)
-    with (runs / "printed.txt").open("w") as out:
-        process = subprocess.Popen([sys.executable, "-m", "mdelib.cli", "reproduce", "--scale", "smoke", *options],
-                                   env=environment, stdout=out, stderr=subprocess.STDOUT)
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)
-                process.wait(60)
+    """A batch at smoke scale, which is stopped where it is left."""
+    process = begin_batch(home, runs, *options)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.wait(60)
 
 
 def on_cluster(cluster: Cluster, home: Path, runs: Path, *, lost: str = "train",
@@ -269,8 +252,8 @@ def prove(folder: Path, notebooks: Sequence[str]) -> dict[str, Any]:
         version = cluster.ask("sinfo", "--version").strip()
         found = on_cluster(cluster, home, folder / "cluster")
     return {"slurm": version, "notebooks": list(notebooks), **found, "seconds_locally": local,
-            "compared": len(sameness.compared(folder / "local")),
-            "differing": sameness.differing(folder / "local", folder / "cluster")}
+            "compared": len(compared(folder / "local")),
+            "differing": differing(folder / "local", folder / "cluster")}
 
 
 def main() -> None:
