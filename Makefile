@@ -45,7 +45,7 @@ book: setup ## the course as a static site, from the executed notebooks (needs n
 	$(BIN)/mde book
 
 bench: setup ## side-by-side timings against plain loops (benchmarks/)
-	@for script in $(filter-out benchmarks/newcomer.py, $(wildcard benchmarks/*.py)); do OMP_NUM_THREADS=1 $(BIN)/python $$script || exit 1; done
+	@for script in $(filter-out $(addprefix benchmarks/, newcomer.py kills.py slurm.py), $(wildcard benchmarks/*.py)); do OMP_NUM_THREADS=1 $(BIN)/python $$script || exit 1; done
 
 lock: setup ## write requirements.lock anew from what is installed
 	$(BIN)/mde lock

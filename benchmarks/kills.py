@@ -133,6 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     found = measure(part_of_pack(folder.resolve() / "pack", chosen.notebooks), folder.resolve(), kills=chosen.kills,
                     seed=chosen.seed)
+    found = {"notebooks": chosen.notebooks, **found}
     if chosen.folder is None:
         shutil.rmtree(folder, ignore_errors=True)
     print(json.dumps(found, indent=1))

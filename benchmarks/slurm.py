@@ -94,6 +94,8 @@ class Cluster:
         self.seen: dict[str, dict[str, str]] = {}  # job -> what it did last, and all nodes it was on
 
     def __enter__(self) -> Cluster:
+        if self.ask("sinfo", "-h"):
+            raise RuntimeError("a controller answers on this machine: there is one already")
         host = socket.gethostname()
         for name in ("state", *(f"spool-{node}" for node in NODES)):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
@@ -166,6 +168,8 @@ class Cluster:
         self.daemons[f"slurmd {node}"].kill()
         self._end_jobs(jobs, node)
         self.ask("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=lost")
+        for job in jobs:  # Slurm would wait two minutes before it runs them again
+            self.ask("scontrol", "update", f"JobId={job}", "StartTime=now")
 
     def _end_jobs(self, jobs: Sequence[str], node: str) -> None:
         """Kill what belongs to jobs of this cluster on a node, by its environment, and the daemons of their steps."""

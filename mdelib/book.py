@@ -170,6 +170,8 @@ def assemble(target: Path, *, notebooks: Sequence[str] | None = None, modules: S
     teachers = target / "teachers.md"
     page = teachers.read_text().replace("<!-- costs -->", PARTS_OF_README["notebooks"]())
     teachers.write_text(page.replace("<!-- newcomer -->", PARTS_OF_README["newcomer"]()))
+    cluster = target / "cluster.md"
+    cluster.write_text(cluster.read_text().replace("<!-- faults -->", PARTS_OF_README["faults"]()))
     index = target / "index.md"
     index.write_text(index.read_text().replace("<!-- chapters -->", "\n".join(trees)))
     return target

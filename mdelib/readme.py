@@ -18,6 +18,7 @@ __all__ = ["PARTS", "render_readme", "write_costs"]
 
 COSTS = "scenes-rooms-lab/costs.json"
 NEWCOMER = "scenes-rooms-lab/newcomer.json"
+KILLS, SLURM = "scenes-rooms-smoke/kills.json", "scenes-rooms-smoke/slurm.json"
 
 
 def write_costs(folder: Path) -> Path:
@@ -94,6 +95,38 @@ def _newcomer() -> str:
     return "\n".join(lines)
 
 
+def _faults() -> str:
+    lines = []
+    for name, words in ((KILLS, _kills), (SLURM, _slurm)):
+        path = store.results_root() / name
+        if path.is_file():
+            found = json.loads(path.read_text())
+            lines.append(f"- {words(found)} {_agreement(found)} (commit {found['commit']})")
+        else:
+            lines.append(f"- Not measured yet: `python benchmarks/{path.stem}.py --json`.")
+    return "\n".join(lines)
+
+
+def _kills(found: dict[str, Any]) -> str:
+    what = f"notebooks {', '.join(found['notebooks'])}" if found["notebooks"] else "all notebooks"
+    return (f"The smoke batch ({what}; {found['steps']} steps) was killed {found['kills']} times at random moments, "
+            f"{found['processes_killed']} processes in all, and started again each time. Finished results that were "
+            f"made again: {len(found['made_again'])}.")
+
+
+def _slurm(found: dict[str, Any]) -> str:
+    return (f"The smoke batch of notebooks {', '.join(found['notebooks'])} ran as {found['jobs']} jobs on two nodes "
+            f"of Slurm {found['slurm'].split()[-1]}. One node was lost while it trained; the job was queued again and "
+            f"{found['went_on_as'].lower()} on the other.")
+
+
+def _agreement(found: dict[str, Any]) -> str:
+    """How many of the compared files are the same as those of the undisturbed batch."""
+    same = found["compared"] - len(found["differing"])
+    return (f"Of {found['compared']} results, networks, figures, tables and notebooks, {same} are those of the "
+            "undisturbed local batch, byte for byte, but for times and machines.")
+
+
 def _cell(cell: object) -> str:
     """A cell of a Markdown table: HTML, and no bar that would end it."""
     return str(escape(cell)).replace("|", "&#124;")
@@ -144,7 +177,8 @@ def _audit() -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {"notebooks": _notebooks, "accuracy": _accuracy, "verdicts": _verdicts,
-                                       "newcomer": _newcomer, "study": _study, "weights": _weights, "audit": _audit}
+                                       "newcomer": _newcomer, "faults": _faults, "study": _study,
+                                       "weights": _weights, "audit": _audit}
 
 
 def render_readme(text: str) -> str:

@@ -21,19 +21,18 @@ from mdelib.provenance import digest, find_home
 __all__ = ["begin_batch", "compared", "differing", "part_of_pack"]
 
 ASIDE = ("provenance", "checksum")  # the checksum covers the provenance
+TIMES = ("06/costs", "07/time", "07/grids", "09/frames")  # what notebooks show of seconds measured then and there
 
 
 def compared(runs: Path) -> dict[str, str]:
     """File below `runs` -> digest of what of it must be the same, for results, weights and what notebooks showed."""
     found = {}
-    for path in sorted(runs.rglob("*")):
+    for path in sorted(path for path in runs.rglob("*") if path.is_file()):
         name = path.relative_to(runs)
-        if name.parts[0] in ("cache", "book") or not path.is_file():
-            continue
+        shown = name.parts[0] == "report" and path.suffix in (".png", ".html") and path.name != "index.html"
         if path.name == "result.json":
             found[str(name)] = digest(_timeless(json.loads(path.read_text())))
-        elif path.name == "weights.safetensors" or (name.parts[0] == "report" and path.suffix in (".png", ".html")
-                                                    and path.name != "index.html"):
+        elif path.name == "weights.safetensors" or (shown and f"{path.parent.name}/{path.stem}" not in TIMES):
             found[str(name)] = store.file_checksum(path)
         elif name.parts[0] == "batch" and path.suffix == ".ipynb":
             found[str(name)] = json.loads(path.read_text())["metadata"]["mdelib"]["key"]
