@@ -102,10 +102,11 @@ def epochs_done(runs: Path) -> int:
     return sum(len(json.loads(path.read_text())["history"]) for path in runs.rglob("result.json"))
 
 
-def measure(home: Path, folder: Path, *, kills: int, seed: int = 0) -> dict[str, Any]:
-    """The undisturbed batch of a pack, the disturbed one, and in what they differ."""
+def measure(home: Path, folder: Path, *, kills: int, seed: int = 0,
+            options: Sequence[str] = ("--cores", "2")) -> dict[str, Any]:
+    """The undisturbed batch of a pack, with `options`, the disturbed one, and in what they differ."""
     begun = time.monotonic()
-    process, first = begin_batch(home, folder / "undisturbed", "--cores", "2"), None
+    process, first = begin_batch(home, folder / "undisturbed", *options), None
     while process.poll() is None:
         if first is None and steps_begun(folder / "undisturbed"):
             first = time.monotonic()

@@ -78,8 +78,8 @@ def run(experiment: str,
     from mdelib.experiments import load_experiment
     from mdelib.train import pick_device
 
-    if device != "cpu":
-        gpus.claim(devices)
+    if device != "cpu" and (numbers := gpus.claim(devices)):
+        console.print(f"on GPU {', '.join(numbers)}: {experiment}", highlight=False)
     chosen = pick_device(device)
     chosen_variants = None if variant == ["all"] else variant
     for one in load_experiment(experiment).runs(data, scale, variants=chosen_variants, seeds=seed):
@@ -125,8 +125,8 @@ def notebook(name: str, data: Data = "scenes-rooms", scale: Scale = "lab", devic
         from mdelib.batch import notebook_key
 
         key = notebook_key(name[:2], check_parameters(name[:2], given))
-    if device != "cpu":
-        gpus.claim()  # the notebook's kernel inherits it
+    if device != "cpu" and (numbers := gpus.claim()):  # the notebook's kernel inherits it
+        console.print(f"on GPU {', '.join(numbers)}: notebook {name}", highlight=False)
     run_notebook(name[:2], given, key=key)
 
 

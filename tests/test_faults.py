@@ -10,13 +10,14 @@ import json
 import os
 import re
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from mdelib import cli, runs, store
+from mdelib import cli, headless, runs, store
 from mdelib.experiments import Experiment
 from mdelib.headless import folder_of_batch, run_notebook
 from mdelib.references import collect, reference, stored_reference
@@ -210,3 +211,24 @@ def test_a_cell_that_raises_stops_its_notebook_and_says_where(place: Path, monke
         run_notebook("07", given, key="three")
     assert done.read_bytes() == before and json.loads(before)["metadata"]["mdelib"]["key"] == "two"
     assert sys.modules.get("07_toy") is None
+
+
+def test_a_notebook_that_another_process_executes_is_waited_for(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a batch was killed and its job goes on in a cluster: the second job finds what the first has made."""
+    source = place / "notebooks" / "src" / "07_toy.py"
+    source.parent.mkdir(parents=True)
+    monkeypatch.setenv("MDE_HOME", str(place))
+    source.write_text(SOURCE.format(body="print('lamp')"))
+    executed, folder = [], folder_of_batch("scenes-rooms", "smoke")
+    monkeypatch.setattr(headless, "_execute", lambda *given: executed.append(given))
+    given = {"data": "scenes-rooms", "scale": "smoke"}
+    with store.lock(folder / "locks" / "07_toy", "the other"):
+        waiting = threading.Thread(target=run_notebook, args=("07", given), kwargs={"key": "one"})
+        waiting.start()
+        waiting.join(0.5)
+        assert waiting.is_alive() and not executed
+        (folder / "07_toy.ipynb").write_text(json.dumps({"metadata": {"mdelib": {"key": "one"}}}))
+    waiting.join(20)
+    assert not waiting.is_alive() and not executed
+    run_notebook("07", given, key="two")
+    assert len(executed) == 1

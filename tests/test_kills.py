@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from types import ModuleType
@@ -68,10 +69,15 @@ def test_a_batch_that_is_killed_again_and_again_ends_in_the_same_bytes(
     count = int(os.environ.get("MDE_KILLS", 2))
     monkeypatch.setenv("MDE_SCENES", str(scenes))
     monkeypatch.setenv("MDE_RESULTS", str(tmp_path / "pack" / "results"))
-    found = kills.measure(toy_pack(tmp_path / "pack"), tmp_path, kills=count)
+    monkeypatch.setenv("MDE_GPUS", "105,107")  # the undisturbed batch is driven by the profile that hands out GPUs
+    found = kills.measure(toy_pack(tmp_path / "pack"), tmp_path, kills=count,
+                          options=("--profile", str(HOME / "profiles" / "gpus"), "--cores", "2"))
     assert found["differing"] == [] and found["made_again"] == [], found
     assert found["kills"] == count and found["processes_killed"] >= count, found
     assert found["epochs"] == [24, 24] and found["steps"] == 5
+    log = (tmp_path / "undisturbed/batch/scenes-rooms-smoke/log.txt").read_text()
+    assert sorted(re.findall(r"on GPU (\d+): toy", log)) == ["105", "107"]  # side by side, so on one each
+    assert re.search(r"on GPU 10[57]: notebook 00", log)
     names = {Path(name).name for name in compared(tmp_path / "disturbed")}
     assert {"result.json", "weights.safetensors", "00_toy.ipynb", "t.html"} <= names
 

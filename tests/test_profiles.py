@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 from mdelib import batch, profiles
+from mdelib.headless import folder_of_batch, note_cost
 from mdelib.profiles import NAMES, Need, measured, read_profile, render_profile, write_profiles
 from mdelib.steps import Step, forget_outdated, save_plan, saved_plan
 
@@ -125,3 +129,46 @@ def test_a_plan_is_read_as_it_was_written_and_markers_of_what_is_not_done_go(tmp
         (tmp_path / step.marker).touch()
     forget_outdated(steps, tmp_path)
     assert [(tmp_path / step.marker).exists() for step in steps] == [True, False]
+
+
+def test_a_job_that_reads_the_plan_forgets_nothing_that_was_done_since(tmp_path: Path) -> None:
+    steps = [Step("data", "scenes-rooms", False, 1.0), Step("train", "a/b/seed0", False, 1.0),
+             Step("notebook", "02_x", False, 1.0, ("a/b/seed0",), "k"), Step("report", "report", False, 1.0)]
+    save_plan(tmp_path / "plan.json", steps)
+    for step in steps[:2]:
+        (tmp_path / step.marker).parent.mkdir(parents=True)
+        (tmp_path / step.marker).touch()
+    done = subprocess.run([sys.executable, "-m", "snakemake", "--snakefile", str(HOME / "Snakefile"), "--directory",
+                           str(tmp_path), "--dry-run", "--cores", "1", "--nolock", "--config", "data=scenes-rooms",
+                           "scale=smoke", "plan=plan.json"], capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(HOME)})
+    assert done.returncode == 0, done.stderr
+    assert all((tmp_path / step.marker).exists() for step in steps[:2])
+    said = done.stdout + done.stderr
+    assert "STEP notebook 02_x" in said and "STEP report report" in said and "STEP train" not in said
+
+
+def test_the_plan_is_read_without_torch() -> None:
+    code = "import sys, mdelib.steps; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(HOME)}).returncode == 0
+
+
+def test_the_dearest_time_of_a_step_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MDE_RUNS", str(tmp_path))
+    path = folder_of_batch("scenes-rooms", "smoke") / "costs" / "data.json"
+    with note_cost("data", "scenes-rooms", "smoke"):
+        pass
+    first = json.loads(path.read_text())
+    assert first["seconds"] == 0.0 and first["peak_memory_mb"] > 10
+    path.write_text(json.dumps({"seconds": 90.0, "peak_memory_mb": 1}))
+    with note_cost("data", "scenes-rooms", "smoke"):
+        pass
+    found = json.loads(path.read_text())
+    assert found["seconds"] == 90.0 and found["peak_memory_mb"] >= first["peak_memory_mb"]
+    path.write_text("{")  # cut off: worth no step
+    with note_cost("data", "scenes-rooms", "smoke"):
+        pass
+    assert json.loads(path.read_text())["seconds"] == 0.0
+    with pytest.raises(KeyError), note_cost("report", "scenes-rooms", "smoke"):
+        raise KeyError
+    assert not path.with_name("report.json").exists()  # what failed was not measured

@@ -59,3 +59,29 @@ def test_costs_of_notebooks_that_were_not_executed_stay(tmp_path, monkeypatch):
     executed(second, 2.0)
     known = json.loads(write_costs(tmp_path / "rooms-lab").read_text())["notebooks"]
     assert {name: cost["seconds"] for name, cost in known.items()} == {first: 1.0, second: 2.0}
+
+
+def test_costs_of_data_and_report_are_gathered_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("MDE_RESULTS", str(tmp_path / "results"))
+    folder, cost = tmp_path / "rooms-lab", {"seconds": 1.0, "peak_memory_mb": 1}
+    (folder / "costs").mkdir(parents=True)
+    (folder / f"{list_sources()[0].stem}.ipynb").write_text(json.dumps({"metadata": {"mdelib": cost}}))
+    (folder / "costs/data.json").write_text(json.dumps(cost))
+    assert json.loads(write_costs(folder).read_text())["steps"] == {"data": cost}
+    (folder / "costs/data.json").rename(folder / "costs/report.json")
+    assert json.loads(write_costs(folder).read_text())["steps"] == {"data": cost, "report": cost}
+
+
+def test_what_disturbed_batches_came_to_is_told_with_what_differed(tmp_path, monkeypatch):
+    monkeypatch.setenv("MDE_RESULTS", str(tmp_path))
+    assert PARTS["faults"]().count("Not measured yet") == 2
+    found = {"notebooks": [], "steps": 46, "kills": 20, "processes_killed": 99, "made_again": [], "compared": 10,
+             "differing": ["a", "b"], "commit": "abc"}
+    slurm = {**found, "notebooks": ["02"], "jobs": 11, "slurm": "slurm-wlm 22.05.8", "went_on_as": "COMPLETED"}
+    (tmp_path / "scenes-rooms-smoke").mkdir()
+    (tmp_path / "scenes-rooms-smoke/kills.json").write_text(json.dumps(found))
+    (tmp_path / "scenes-rooms-smoke/slurm.json").write_text(json.dumps(slurm))
+    one, two = PARTS["faults"]().splitlines()
+    assert "(all notebooks; 46 steps) was killed 20 times" in one and "made again: 0" in one
+    assert "Of 10 results" in one and ", 8 are those" in one and "commit abc" in one
+    assert "notebooks 02 ran as 11 jobs" in two and "Slurm 22.05.8" in two and "completed on the other" in two
