@@ -80,7 +80,7 @@ def contest(title: str, reading: dict[str, str], others: dict[str, Loss], tolera
     return Contest(title, f"{batch}×{bins}×{size[0]}×{size[1]} logits, value and gradient",
                    {way: (lambda loss=loss: step(loss, *inputs, sigma)) for way, loss in ways.items()},
                    lambda: {way: differences(ways["mdelib, fused"], loss, bins, sigma, device)
-                            for way, loss in others.items()}, tolerance, asked)
+                            for way, loss in others.items()}, tolerance, asked=asked)
 
 
 def code(batch: int, bins: int, size: tuple[int, int], sigma: float = 0.8, device: str = "cpu") -> Contest:

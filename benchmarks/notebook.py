@@ -42,8 +42,8 @@ def overhead(cells: int, rounds: int, kind: int) -> Reading:
     """The least of the rounds."""
     with tempfile.TemporaryDirectory() as folder:
         value = min(spent(cells, Path(folder))[kind] for _ in range(rounds))
-    return Reading(("Notebook beyond its cells", "Notebook that does nothing")[kind], f"papermill, {cells} cells", value,
-                   ("s on the clock", "s CPU")[kind])
+    title, unit = (("Notebook beyond its cells", "s on the clock"), ("Notebook that does nothing", "s CPU"))[kind]
+    return Reading(title, f"papermill, {cells} cells", value, unit)
 
 
 READINGS = {"clock": lambda cells, rounds: overhead(cells, rounds, 0),

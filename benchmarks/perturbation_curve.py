@@ -23,6 +23,8 @@ from mdelib.models import create_model
 SIZES = {"tiny": {"images": 1, "size": (32, 48), "steps": 6}, "quick": {"images": 1, "size": (96, 128), "steps": 12},
          "full": {"images": 4, "size": (96, 128), "steps": 12}}
 
+MORE = "three scores of the whole map are computed beside the scalar; stored results are keyed to it"
+
 
 class Scalar(nn.Module):
     """A depth network as a classifier with one class, its mean depth, (B, 1)."""
@@ -83,7 +85,8 @@ def curve(images: int, size: tuple[int, int], steps: int) -> Contest:
     if quantus:
         calls["Quantus"] = lambda: quantus_curve(quantus, scalar, image, relevance, steps)
     return Contest("Perturbation curve", f"{images} images of {size[0]}×{size[1]}, {steps} steps", calls,
-                   lambda: same_results(calls), 1e-3, missing=() if quantus else ("quantus",))
+                   lambda: same_results(calls), 1e-3, why={"Quantus": MORE, "plain loop": MORE},
+                   missing=() if quantus else ("quantus",))
 
 
 CONTESTS = {"curve": curve}

@@ -73,7 +73,7 @@ def table(units: int, bins: int, features: tuple[int, int], depth: tuple[int, in
     edges = depth_bin_edges(bins, 0.75, 10.0)
     calls = {name: (lambda way=way: way(maps, truth, edges)) for name, way in WAYS.items()}
     what = f"{units} units of {features[0]}×{features[1]}, {bins} bins of {depth[0]}×{depth[1]}"
-    return Contest("Response table", what, calls, lambda: same_results(calls), 1e-9, {"plain loop": 50.0})
+    return Contest("Response table", what, calls, lambda: same_results(calls), 1e-9, asked={"plain loop": 50.0})
 
 
 CONTESTS = {"table": table}

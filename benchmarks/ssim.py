@@ -1,4 +1,4 @@
-"""Structural similarity of depth maps: masked, and against pytorch-msssim, kornia and torchmetrics, which know no mask.
+"""Structural similarity of depth maps: masked, beside pytorch-msssim, kornia and torchmetrics, which know none.
 
     python benchmarks/ssim.py [--scale full] [--set batch=8 channels=1 size=240,320] [--json]
 
@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from _timing import Contest, apart, main, peer, same_results
+from _timing import Contest, main, peer, same_results
 from kornia.metrics import ssim as kornia_ssim
 from torch import Tensor
 
 from mdelib.metrics import ssim
 
-SIZES = {"tiny": {"batch": 1, "channels": 1, "size": (24, 32)}, "quick": {"batch": 2, "channels": 1, "size": (120, 160)},
+SIZES = {"tiny": {"batch": 1, "channels": 1, "size": (24, 32)},
+         "quick": {"batch": 2, "channels": 1, "size": (120, 160)},
          "full": {"batch": 8, "channels": 1, "size": (240, 320)}}
 RANGE = 10.0  # metres
 

@@ -3,9 +3,9 @@
     python benchmarks/transport_loss.py [--scale full] [--set batch=8 size=192,256 grid=32] [--json]
 
 Depth maps are smooth and random, float32; values with the gradient of the prediction. In the image, mass is summed in
-the cells of a square grid first, as geomloss wants it, and all ways get the same cells in float64. geomloss halves the
+the cells of a square grid first, and all ways get the same cells in float64. geomloss halves the
 squared distance, which is undone here; it removes the bias of entropy by two more transports, we by a second
-temperature, and POT's network simplex has none.
+temperature, and POT's network simplex has none. geomloss runs down its temperatures once and stops, some percent off.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import Tensor
 from mdelib.transport import depth_mass, image_transport, pool_area, transport_loss
 
 SIZES = {"tiny": {"batch": 2, "size": (16, 16), "grid": 8}, "quick": {"batch": 4, "size": (96, 128), "grid": 16},
-         "full": {"batch": 8, "size": (192, 256), "grid": 32}}
+         "full": {"batch": 8, "size": (192, 256), "grid": 24}}
 SIMPLEX = ("one image at a time on small grids the network simplex is quicker; ours runs in batches and on GPUs, and "
            "stored results are keyed to it")
 
@@ -62,11 +62,12 @@ def on_values(mass: str, batch: int, size: tuple[int, int]) -> Contest:
 
     return Contest(f"Transport on values, mass {mass}", f"{batch} maps of {size[0]}×{size[1]}, value and gradient",
                    {"mdelib": lambda: gradient(ours, pred), "POT": lambda: gradient(theirs, x, y)}, differences, 1e-3,
-                   {"POT": 3.0})
+                   asked={"POT": 3.0})
 
 
 def in_image(batch: int, size: tuple[int, int], grid: int) -> Contest:
     """ground="space" on a square grid: the library, geomloss's multiscale Sinkhorn, POT's network simplex."""
+    batch = max(1, batch // 2)
     pred, target = (pool_area(depth_mass(depth[:, 0], torch.ones_like(depth[:, 0], dtype=torch.bool)),
                               (grid, grid)).double() for depth in example(batch, size))
     place = np.stack(np.meshgrid(*[np.arange(grid) / grid] * 2, indexing="ij"), -1).reshape(-1, 2)
@@ -77,11 +78,11 @@ def in_image(batch: int, size: tuple[int, int], grid: int) -> Contest:
                                                                   strict=True)]}
     geomloss = peer("geomloss")
     if geomloss:  # its solver for grids needs a compiler at run time
-        loss = geomloss.SamplesLoss("sinkhorn", p=2, blur=1 / grid, scaling=0.7, backend="tensorized")
+        loss = geomloss.SamplesLoss("sinkhorn", p=2, blur=0.16 / grid, scaling=0.95, backend="tensorized")
         places = torch.from_numpy(place).repeat(batch, 1, 1)
         calls["geomloss"] = lambda: 2 * loss(pred.flatten(1), places, target.flatten(1), places)
     return Contest("Transport in the image", f"{batch} maps on {grid}×{grid} cells, values", calls,
-                   lambda: same_results(calls), 0.05, why={"POT, exact": SIMPLEX},
+                   lambda: same_results(calls), 1e-3, {"geomloss": 0.3}, why={"POT, exact": SIMPLEX},
                    missing=() if geomloss else ("geomloss",))
 
 
