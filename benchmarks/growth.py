@@ -76,19 +76,25 @@ def measure_growth(scale: str = "full", axes: Sequence[str] = tuple(SERIES)) -> 
 def draw(found: Sequence[Mapping[str, Any]]) -> Figure:
     """One panel an axis; colours, markers and dashes say the same, so that it can be read in grey."""
     titles = list(SERIES["pixels"])
-    figure, panels = new_figure(2, 2, height=3.4, sharey=True)
+    figure, panels = new_figure(2, 2, height=3.6, sharey=True)
     for panel, axis in zip(panels.flat, SERIES, strict=True):
-        for series in (one for one in found if one["axis"] == axis):
+        mine = [one for one in found if one["axis"] == axis]
+        for series in mine:
             place = titles.index(series["title"])
             panel.loglog(series["sizes"], [1e3 * s for s in series["cpu_s"]], color=COLOURS[place],
                          marker=MARKERS[place], linestyle=LINES[place], markersize=5,
                          label=f"{series['title']}: {series['exponent']:.2f}")
+        sizes = sorted({size for series in mine for size in series["sizes"]})
+        panel.set_xticks(sizes, [f"{size / 1000:.0f} k" if size >= 1000 else str(size) for size in sizes])
+        panel.minorticks_off()
         panel.set_xlabel({"pixels": "pixels of an image", "units": "units of a layer"}.get(axis, axis))
-        panel.legend(fontsize=8, title="exponent", title_fontsize=8, loc="upper left")
+        if mine:
+            panel.legend(fontsize=8, title="exponent", title_fontsize=8, loc="upper left", frameon=False,
+                         alignment="left")
     for panel in panels[:, 0]:
         panel.set_ylabel("CPU milliseconds")
     low, high = panels[0, 0].get_ylim()
-    panels[0, 0].set_ylim(low, high * 60)  # room for the legends
+    panels[0, 0].set_ylim(low, high * 2000)  # room for the legends
     return figure
 
 

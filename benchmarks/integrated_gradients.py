@@ -55,7 +55,7 @@ def same_points(images: int, size: tuple[int, int], steps: int, **_: float) -> C
 
 
 def same_completeness(images: int, size: tuple[int, int], steps: int, tolerance: float = 0.01) -> Contest:
-    """As many points as one percent (or `tolerance`) takes, or `MOST`; pictures of half the size, for captum takes many."""
+    """As many points as one percent (or `tolerance`) takes, or `MOST`; smaller pictures, for captum takes many."""
     images, size = 1, (max(32, size[0] // 2), max(32, size[1] // 2))
     network, image = example(images, size)
 
