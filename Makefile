@@ -10,7 +10,7 @@ ifdef MDE_DATA
 export MDE_DATA := $(abspath $(MDE_DATA))
 endif
 
-.PHONY: help setup lab reproduce test study notebooks book bench lock clean
+.PHONY: help setup lab reproduce test study notebooks book bench peers audit lock clean
 .DEFAULT_GOAL := help
 
 help:       ## this list
@@ -44,8 +44,16 @@ notebooks: setup ## build and execute the student and solution editions from not
 book: setup ## the course as a static site, from the executed notebooks (needs no network)
 	$(BIN)/mde book
 
-bench: setup ## side-by-side timings against plain loops (benchmarks/)
-	@for script in $(filter-out $(addprefix benchmarks/, newcomer.py kills.py slurm.py), $(wildcard benchmarks/*.py)); do OMP_NUM_THREADS=1 $(BIN)/python $$script || exit 1; done
+bench: setup peers ## timings beside other libraries, into the README (QUICK=1: small sizes, prints only)
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/bench.py $(if $(QUICK),--quick,--json)
+	$(if $(QUICK),,$(BIN)/mde readme)
+
+peers: setup ## other libraries that `make bench` times ours beside, in $(VENV)/peers
+	@[ $(VENV)/peers/.ready -nt benchmarks/peers.txt ] || { $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/peers -r benchmarks/peers.txt && touch $(VENV)/peers/.ready; } || echo "The libraries of benchmarks/peers.txt could not be installed: their contests are left out."
+
+audit: setup ## known vulnerabilities of the locked packages (needs a network: asks a public database)
+	@[ -x $(VENV)/audit/bin/pip-audit ] || { $(BIN)/python -m venv $(VENV)/audit && $(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit; }
+	$(VENV)/audit/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip --strict
 
 lock: setup ## write requirements.lock anew from what is installed
 	$(BIN)/mde lock

@@ -1,22 +1,22 @@
-"""How long a response table takes: the library's meter against loops that follow the definition.
+"""A response table: the library's meter against loops that follow the definition.
 
-    python benchmarks/response_table.py [--units 64] [--bins 64] [--features 57 76] [--depth 228 304] [--json]
+    python benchmarks/response_table.py [--scale full] [--set units=64 bins=64 features=57,76 depth=228,304] [--json]
 
-CPU seconds (all threads together) for one image, best of several runs in turns; the tables agree to the printed
-difference. The measured sizes are those of Hu et al.'s network on NYU at half of its published feature resolution.
+One image. The full sizes are those of Hu et al.'s network on NYU at half of its published feature resolution.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-
 import torch
 import torch.nn.functional as F
+from _timing import Contest, main, same_results
 from torch import Tensor
 
-from mdelib.complexity import time_in_turns
 from mdelib.selectivity import ResponseMeter, depth_bin_edges
+
+SIZES = {"tiny": {"units": 4, "bins": 5, "features": (6, 8), "depth": (24, 32)},
+         "quick": {"units": 16, "bins": 32, "features": (29, 38), "depth": (114, 152)},
+         "full": {"units": 64, "bins": 64, "features": (57, 76), "depth": (228, 304)}}
 
 
 def plain_loop(features: Tensor, depth: Tensor, edges: Tensor) -> Tensor:
@@ -54,8 +54,8 @@ def adjoint(features: Tensor, depth: Tensor, edges: Tensor) -> Tensor:
     return ResponseMeter(edges).update(features, depth).compute(empty="nan")
 
 
-WAYS = {"plain loop": plain_loop, "masks made once": masks_once, "upsample, one product": upsampled_product,
-        "mdelib (adjoint)": adjoint}
+WAYS = {"mdelib, adjoint": adjoint, "plain loop": plain_loop, "masks made once": masks_once,
+        "upsample, one product": upsampled_product}
 
 
 def example(units: int, features: tuple[int, int], depth: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -67,38 +67,16 @@ def example(units: int, features: tuple[int, int], depth: tuple[int, int]) -> tu
     return torch.randn(1, units, *features, generator=generator).relu(), smooth
 
 
-def measure(units: int = 64, bins: int = 64, features: tuple[int, int] = (57, 76), depth: tuple[int, int] = (228, 304),
-            repeats: int = 3) -> list[dict[str, float | str]]:
-    """One row a way: CPU seconds, times slower than the library, largest difference from the plain loop."""
+def table(units: int, bins: int, features: tuple[int, int], depth: tuple[int, int]) -> Contest:
+    """One image's table, in every way."""
     maps, truth = example(units, features, depth)
     edges = depth_bin_edges(bins, 0.75, 10.0)
-    tables = {name: way(maps, truth, edges) for name, way in WAYS.items()}
     calls = {name: (lambda way=way: way(maps, truth, edges)) for name, way in WAYS.items()}
-    seconds = {name: min(times) for name, times in time_in_turns(calls, rounds=repeats, warm_up=0).items()}
-    return [{"way": name, "cpu_s": seconds[name], "times": seconds[name] / seconds["mdelib (adjoint)"],
-             "difference": float((tables[name] - tables["plain loop"]).abs().nan_to_num().max())} for name in WAYS]
+    what = f"{units} units of {features[0]}×{features[1]}, {bins} bins of {depth[0]}×{depth[1]}"
+    return Contest("Response table", what, calls, lambda: same_results(calls), 1e-9, asked={"plain loop": 50.0})
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--units", type=int, default=64)
-    parser.add_argument("--bins", type=int, default=64)
-    parser.add_argument("--features", type=int, nargs=2, default=(57, 76), metavar=("H", "W"))
-    parser.add_argument("--depth", type=int, nargs=2, default=(228, 304), metavar=("H", "W"))
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    chosen = parser.parse_args()
-    rows = measure(chosen.units, chosen.bins, tuple(chosen.features), tuple(chosen.depth), chosen.repeats)
-    if chosen.json:
-        print(json.dumps({"settings": {k: v for k, v in vars(chosen).items() if k != "json"},
-                          "torch": torch.__version__, "threads": torch.get_num_threads(), "rows": rows}, indent=1))
-        return
-    print(f"{chosen.units} units {tuple(chosen.features)} -> {tuple(chosen.depth)}, {chosen.bins} bins, "
-          f"torch {torch.__version__}, {torch.get_num_threads()} thread(s)")
-    print(f"{'':24}{'CPU ms':>10}{'x mdelib':>10}{'max |difference|':>18}")
-    for row in rows:
-        print(f"{row['way']:24}{1e3 * row['cpu_s']:10.1f}{row['times']:10.1f}{row['difference']:18.1e}")
-
+CONTESTS = {"table": table}
 
 if __name__ == "__main__":
-    main()
+    main("response_table", __doc__)

@@ -1,4 +1,4 @@
-"""The parts of README.md that come from results: minutes and memory of each notebook, and the verdicts so far."""
+"""The parts of README.md that come from results: costs of notebooks, verdicts, timings beside peers."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ __all__ = ["PARTS", "render_readme", "write_costs"]
 COSTS = "scenes-rooms-lab/costs.json"
 NEWCOMER = "scenes-rooms-lab/newcomer.json"
 KILLS, SLURM = "scenes-rooms-smoke/kills.json", "scenes-rooms-smoke/slurm.json"
+BENCH = "scenes-rooms-lab/bench.json"
+PARITY = 0.95  # of a peer's time: below it a row is behind
 
 
 def write_costs(folder: Path) -> Path:
@@ -127,6 +129,52 @@ def _agreement(found: dict[str, Any]) -> str:
             "undisturbed local batch, byte for byte, but for times and machines.")
 
 
+def _bench() -> str:
+    path = store.results_root() / BENCH
+    if not path.is_file():
+        return "Not measured yet: `make bench`."
+    found = json.loads(path.read_text())
+    lines = ["| what | beside | CPU ms, ours | theirs | times | asked | all threads, clock: times | MiB, ours | "
+             "theirs |",
+             "|---" * 9 + "|"]
+    notes: list[str] = []
+    for one in found["contests"]:
+        (_, ours), *others = one["ways"].items()
+        for way, theirs in others:
+            times, together = (_times(ours, theirs, *where) for where in (
+                ("threads_1", "cpu_s"), (f"threads_{found['cores']}", "wall_s")))
+            asked = one["asked"][way]
+            behind = times < asked * (PARITY if asked == 1 else 1)
+            if behind:
+                notes.append(f"{one['title']}, {way}: {one['why'].get(way, 'no reason known')}.")
+            mark = f" ({len(notes)})" if behind else ""
+            bound = f"≥ {asked:g}" if asked else "–"
+            lines.append(f"| {one['title']}: {one['what']} | {way} | {_digits(1e3 * ours['threads_1']['cpu_s'])} | "
+                         f"{_digits(1e3 * theirs['threads_1']['cpu_s'])} | {_digits(times)}{mark} | {bound} | "
+                         f"{_digits(together)} | {_digits(ours['memory_mib'])} | "
+                         f"{_digits(theirs['memory_mib'])} |")
+    lines += ["", *(f"{place}. {note}" for place, note in enumerate(notes, 1))]
+    lines += ["", "| what | measured | asked |", "|---|---|---|"]
+    for one in found["readings"]:
+        bound = "–" if one["at_most"] is None else f"≤ {one['at_most']:g}"
+        lines.append(f"| {one['title']}: {one['what']} | {_digits(one['value'])} {one['unit']} | {bound} |")
+    peers = ", ".join(f"{name} {version}" for name, version in found["peers"].items())
+    lines.append(f"\nLeast of interleaved rounds, CPU time on one thread unless it says otherwise; times: theirs over "
+                 f"ours. Memory is the most that a process of its own had, inputs included. Measured at commit "
+                 f"{found['commit']} on {found['cores']} cores ({found['device_name']}) with a load of "
+                 f"{found['load']:.1f}, torch {found['versions']['torch']}, {peers}.")
+    return "\n".join(lines)
+
+
+def _times(ours: dict[str, Any], theirs: dict[str, Any], threads: str, clock: str) -> float:
+    return theirs[threads][clock] / ours[threads][clock]
+
+
+def _digits(value: float) -> str:
+    """Two digits, and all of those before the point."""
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+
+
 def _cell(cell: object) -> str:
     """A cell of a Markdown table: HTML, and no bar that would end it."""
     return str(escape(cell)).replace("|", "&#124;")
@@ -178,7 +226,7 @@ def _audit() -> str:
 
 PARTS: dict[str, Callable[[], str]] = {"notebooks": _notebooks, "accuracy": _accuracy, "verdicts": _verdicts,
                                        "newcomer": _newcomer, "faults": _faults, "study": _study,
-                                       "weights": _weights, "audit": _audit}
+                                       "weights": _weights, "audit": _audit, "bench": _bench}
 
 
 def render_readme(text: str) -> str:

@@ -65,8 +65,8 @@ def pins() -> dict[str, Version]:
 
 
 def test_every_range_holds_its_pin(project, pins):
-    extras = {name: extra for name, extra in project["optional-dependencies"].items()
-              if name not in ("huggingface", "cluster")}  # other people's networks, other people's machines
+    others = ("huggingface", "cluster", "bench")  # other people's networks and machines, libraries to be timed beside
+    extras = {name: extra for name, extra in project["optional-dependencies"].items() if name not in others}
     wanted = [*project["dependencies"], *(r for extra in extras.values() for r in extra)]
     for requirement in map(Requirement, wanted):
         name = requirement.name.lower().replace("_", "-")
