@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from mdelib.course import Lesson
 
-__all__ = ["click_pixels", "map_picture", "pixel_widget"]
+__all__ = ["answered", "click_pixels", "map_picture", "pixel_widget"]
 
 Answer = Callable[..., tuple[Tensor, str]]
 
@@ -81,19 +81,31 @@ def pixel_widget(image: Tensor, answer: Answer, start: Setting, *, menus: Mappin
         row, column = picker.place
         setting = {"row": row, "column": column, **{key: menu.value for key, menu in made.items()}}
         try:
-            values, words = _checked(answer, size, setting)
+            found, words = answered(answer, image, setting)
         except Exception as error:  # in a live widget nobody else would show it
             picker.words = f"No answer at row {row}, column {column}: {error}"
             return
         with picker.hold_sync():
-            picker.answer = _address(map_picture(values))
-            picker.words = f"Row {row}, column {column}: {words}"
+            picker.answer, picker.words = found, words
 
     update()
     picker.observe(update, "place")
     for menu in made.values():
         menu.observe(update, "value")
     return ipywidgets.VBox([ipywidgets.HBox(list(made.values())), picker])
+
+
+def answered(answer: Answer, image: Tensor, setting: Setting) -> tuple[str, str]:
+    """What the live widget shows at a setting: the map as the address of a picture, and a sentence.
+
+    Args:
+        image, answer: as for `click_pixels`. setting: row, column and one value a menu.
+
+    Raises:
+        ValueError: a map of another shape, or one that is not finite.
+    """
+    values, words = _checked(answer, tuple(image.shape[-2:]), setting)
+    return _address(map_picture(values)), f"Row {setting['row']}, column {setting['column']}: {words}"
 
 
 def map_picture(values: Tensor) -> bytes:

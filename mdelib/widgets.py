@@ -2,7 +2,8 @@
 
 `explore(draw, controls, static)` always runs `draw` at the static settings and shows the figures, so that HTML,
 papermill and the tests have them and an error inside the widget fails the run. Sliders and menus come on top where
-a person sits in front: in a kernel whose front end can answer, and not where $MDE_HEADLESS is set.
+a person sits in front: in a kernel whose front end can answer, and not where $MDE_HEADLESS is set. A picture should
+be there within 200 ms (benchmarks/widgets.py measures it); one that was shown before is kept.
 Explained in notebooks/00_start_here.ipynb.
 """
 
@@ -16,9 +17,12 @@ from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from IPython import get_ipython
 from IPython.display import HTML, Markdown, display
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from mdelib.figures import STYLE, style
 
@@ -27,9 +31,10 @@ if TYPE_CHECKING:
 
     from mdelib.course import Lesson
 
-__all__ = ["Setting", "check_settings", "controls_of", "explore", "is_live", "show_static"]
+__all__ = ["Setting", "check_settings", "controls_of", "explore", "is_live", "live_picture", "show_static"]
 
 Setting = Mapping[str, Any]
+KEPT = 200  # pictures of a widget; one has some 30 kB
 
 
 def explore(draw: Callable[..., Figure | None], controls: Mapping[str, Sequence[Any]], static: Sequence[Setting], *,
@@ -38,7 +43,8 @@ def explore(draw: Callable[..., Figure | None], controls: Mapping[str, Sequence[
 
     Args:
         draw: called with one keyword a control; returns a figure of `mdelib.figures.new_figure`, or None if it
-            shows something by itself.
+            shows something by itself. The same setting must give the same figure. What all settings share belongs
+            outside of it: 200 ms are half used up by the drawing.
         controls: name -> the values to choose from; numbers become a slider, everything else a menu.
         static: the settings of the static twin, each with one value a control; the widget starts at the first.
         lesson: if given, the static figures are also kept for the report, as `<name>-1`, `<name>-2`, ...
@@ -100,16 +106,34 @@ def controls_of(controls: Mapping[str, Sequence[Any]], start: Setting) -> dict[s
     return made
 
 
+def live_picture(draw: Callable[..., Figure | None], setting: Setting, alt: str = "") -> str | None:
+    """What a live widget shows at a setting: an image as HTML, with its words; None if `draw` shows it by itself.
+
+    Args:
+        draw, setting, alt: as for `explore`.
+    """
+    figure = _drawn(draw, setting)
+    if figure is None:
+        return None
+    seen = html.escape(alt.format(**setting) if alt else _in_words(setting))
+    picture = base64.b64encode(_quick_png(figure)).decode()
+    return f'<img alt="{seen}" src="data:image/png;base64,{picture}">'  # JupyterLab drops the alt of a PNG
+
+
 def _show_widget(draw: Callable[..., Figure | None], controls: Mapping[str, Sequence[Any]], start: Setting,
                  alt: str) -> None:
     import ipywidgets
 
+    kept: dict[str, str | None] = {}
+
     def update(**setting: Any) -> None:
-        figure = _drawn(draw, setting)
-        if figure is not None:
-            seen = html.escape(alt.format(**setting) if alt else _in_words(setting))
-            picture = base64.b64encode(_png(figure, compress_level=1)).decode()  # fast beats small here
-            display(HTML(f'<img alt="{seen}" src="data:image/png;base64,{picture}">'))  # JupyterLab drops a PNG's alt
+        which = repr(setting)
+        if kept.get(which) is None:
+            kept[which] = live_picture(draw, setting, alt)
+        if len(kept) > KEPT:
+            del kept[next(iter(kept))]
+        if kept[which] is not None:
+            display(HTML(kept[which]))
 
     made = controls_of(controls, start)
     display(ipywidgets.VBox([ipywidgets.HBox(list(made.values())), ipywidgets.interactive_output(update, made)]))
@@ -128,11 +152,24 @@ def _show(figure: Figure, alt: str) -> None:
             metadata={"image/png": {"alt": alt}})
 
 
-def _png(figure: Figure, **options: Any) -> bytes:
+def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     with style():
-        figure.savefig(buffer, format="png", dpi=STYLE["savefig.dpi"], metadata={"Software": None},
-                       pil_kwargs=options)
+        figure.savefig(buffer, format="png", dpi=STYLE["savefig.dpi"], metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _quick_png(figure: Figure) -> bytes:
+    """The same picture, laid out and drawn once where `savefig` draws twice, and hardly compressed."""
+    buffer = io.BytesIO()
+    with style():
+        figure.set_dpi(STYLE["savefig.dpi"])
+        canvas = FigureCanvasAgg(figure)
+        if (layout := figure.get_layout_engine()) is not None:
+            layout.execute(figure)
+            figure.set_layout_engine("none")
+        canvas.draw()
+        Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 

@@ -497,18 +497,29 @@ lesson.say(f"With all four modules AbsRel is {whole:.3f}; with all four silenced
 # Turn the factor yourself: multiply γ at one stage, or at all, and see where the depth moves.
 
 # %%
+turnable = copy.deepcopy(refined)
+
+
+def at_factor(place, factor, image):
+    """Depth with γ multiplied at a stage, or at all."""
+    for name, module in turnable.dgr.items():
+        module.gamma.data = refined.dgr[name].gamma.data * (factor if place in ("all", name) else 1)
+    return evaluation.predict(turnable, image)[0]
+
+
+offered, places = list(chosen.values()), ["all", *refined.dgr]
+without = {(place, view): at_factor(place, 0, views[view].image) for place in places for view in offered}
+
+
+# %%
 def turned(place, factor, view):
-    other = copy.deepcopy(refined)
-    for name, module in other.dgr.items():
-        module.gamma.data *= factor if place in ("all", name) else 1
     one = views[view]
-    off = evaluation.predict(silenced(refined, None if place == "all" else [place]), one.image)[0]
-    pair = drawing.Pair(one.image[0], one.depth[0], off, evaluation.predict(other, one.image)[0], one.mask[0])
+    on = at_factor(place, factor, one.image)
+    pair = drawing.Pair(one.image[0], one.depth[0], without[place, view], on, one.mask[0])
     return drawing.comparison([pair], names=("view", "truth", "γ = 0 there", f"{factor} γ there", "difference"))
 
 
-offered = list(chosen.values())
-explore(turned, {"place": ["all", *refined.dgr], "factor": [0, 1, 2, 4, 8], "view": offered},
+explore(turned, {"place": places, "factor": [0, 1, 2, 4, 8], "view": offered},
         [{"place": "all", "factor": 1, "view": offered[1]}, {"place": "0", "factor": 4, "view": offered[1]}],
         lesson=lesson, name="turned", caption="Stage: {place}. {factor} times the learned γ there, against γ = 0 there.",
         alt="View, truth, depth with γ = 0 and with {factor} γ (stage: {place}), and the difference.")

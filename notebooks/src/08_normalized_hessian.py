@@ -824,7 +824,8 @@ explore(draw, {"scale_by": [-1.0, 0.25, 0.5, 1.0, 2.0, 4.0], "shear": [-0.05, -0
          {"scale_by": 0.5, "shear": -0.02, "offset": 1.0, "form": "default"},
          {"scale_by": -1.0, "shear": 0.0, "offset": 10.0, "form": "default"}], lesson=lesson, name="try",
         caption="Scaled by {scale_by:g}, sheared by {shear:g} m a pixel, moved by {offset:g} m; {form}.",
-        alt="A depth map, its section, its directions as colours, and a bar.")
+        alt="A room scaled by {scale_by:g}, sheared by {shear:g} and moved by {offset:g} m: its depth, its section, its "
+        "directions as colours, and a bar for the loss.")
 
 # %% [markdown]
 # ## What we had to decide

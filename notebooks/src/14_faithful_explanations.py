@@ -33,14 +33,15 @@ import pandas as pd
 import torch
 from torch import nn
 
-from mdelib import attribution_figures, course, models, verdicts
-from mdelib.attribution import TITLES, explain, integrated_gradients, position_only, saliency, targets
+from mdelib import attribution_figures, course, evaluation, figures, models, verdicts
+from mdelib.attribution import TITLES, explain, fill_image, integrated_gradients, position_only, saliency, targets
 from mdelib.attribution_figures import study_values
 from mdelib.data.scenes import CUES, render_view
 from mdelib.exercises import check
 from mdelib.fidelity import (KINDS, attribution_fidelity, cue_scores, cue_truth, curve_gap, gap_interval, infidelity,
                              perturbation_curve, pixel_ranks, sensitivity, weight_sanity)
 from mdelib.papers import load_claims
+from mdelib.widgets import explore
 
 lesson = course.start("14", data=data, scale=scale, seed=seed, device=device)
 
@@ -123,6 +124,48 @@ panels = {name: {NAMES[method]: ((100 * most.fractions).tolist(), most.scores["r
 lesson.figure(attribution_figures.curve_panels(panels), "curves", f"How wrong the depth map becomes ({len(few)} "
               "rooms). Solid: most relevant first. Dashed: least relevant first.",
               alt="Two panels with six pairs of rising lines.")
+
+# %% [markdown]
+# Drag the share yourself. The left picture is what the network sees. The point is where you are on the lines.
+
+# %%
+at, TITLED = slice(1, 2), {NAMES[method]: method for method in METHODS}  # the second of the rooms above
+before = {name: evaluation.predict(network, few.image[at])[0] for name, network in nets.items()}
+empty = {name: fill_image(few.image[at], "mean", model=network) for name, network in nets.items()}
+queue = {(network, title, order): pixel_ranks(maps[network][method][at], order, ties="random")
+         for network in nets for title, method in TITLED.items() for order in ("most", "least")}  # as above
+
+
+def filled(percent, order, network, method):
+    """The room without the first pixels in an order, what the network makes of it, and how far that is from before."""
+    ranks = queue[network, method, order]
+    gone = ranks < round(percent / 100 * ranks.numel())
+    picture = torch.where(gone[:, None], empty[network], few.image[at])
+    depth = evaluation.predict(nets[network], picture)[0]
+    return picture[0], depth, float((depth - before[network]).square().mean().sqrt())
+
+# %%
+def draw_filled(percent, order, network, method):
+    picture, depth, error = filled(percent, order, network, method)
+    figure, axes = figures.new_figure(1, 4, height=2.2)
+    figures.show_image(axes[0], picture, f"{percent} % filled")
+    limits = tuple(float(before[network].quantile(q)) for q in (0.01, 0.99))
+    for axis, values, title in zip(axes[1:], (before[network], depth), ("depth before", "depth now")):
+        shades = figures.show_depth(axis, values, title, limits=limits)
+    figure.colorbar(shades, ax=axes[1:3], label="depth (m)", shrink=0.8)
+    for curve, dashes in zip(curves[network][TITLED[method]], ("-", "--")):
+        axes[3].plot([0, *100 * curve.fractions], [0, *curve.scores["rmse"][1]], dashes, color="0.5")
+    axes[3].plot(percent, error, "o", color=figures.COLOURS[1], ms=8)
+    axes[3].set(xlabel="filled (%)", ylabel="RMSE (m)", title=f"off by {error:.2f} m")
+    return figure
+
+# %%
+explore(draw_filled, {"percent": [0, 1, 5, 10, 20, 30, 50], "order": ["most", "least"],
+                      "network": list(nets), "method": list(TITLED)},
+        [{"percent": 5, "order": order, "network": "Transformer", "method": "saliency"} for order in ("most", "least")],
+        lesson=lesson, name="perturb", caption="{network}, {method}: {percent} % of the pixels are filled, the {order} "
+        "relevant first.", alt="A room with {percent} % of its pixels filled, the {order} relevant first; its depth "
+        "before and now ({network}, {method}); and two rising lines, most and least relevant first, with a point.")
 
 # %% [markdown]
 # One number a map: the area between its two lines, as a height in metres. And the same with other ways to perturb: the
