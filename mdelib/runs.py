@@ -255,8 +255,9 @@ def _train_on_several(run: Run, devices: int, device: str | torch.device, checkp
 
 def _parts(run: Run, device: torch.device) -> tuple[nn.Module, DepthBatch, Loss]:
     """Network, training views and loss of a run whose loss looks at depth alone."""
+    views = _tensors(run, run.settings.train_split)
     with (task := _depth_task(run, device)).loss as loss:
-        return task.model, _tensors(run, run.settings.train_split), loss
+        return task.model, shuffled_labels(views, seed=run.seed) if run.settings.shuffled else views, loss
 
 
 def _depth_task(run: Run, device: str | torch.device) -> Task:
