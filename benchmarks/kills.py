@@ -121,7 +121,8 @@ def measure(home: Path, folder: Path, *, kills: int, seed: int = 0,
             raise RuntimeError(f"the batch failed:\n{(whole / 'printed.txt').read_text()[-1500:]}")
         taken = round(time.monotonic() - begun, 1)
     total = len(list((whole / "batch").glob("*/done/**/*.done")))
-    found = disturb(home, folder / "disturbed", kills=kills, seed=seed, most=1.4 * total / kills, pause=pause)
+    most = min(1.4 * total / max(kills, 1), 0.35 * total)  # all kills come before the end
+    found = disturb(home, folder / "disturbed", kills=kills, seed=seed, most=most, pause=pause)
     return {"seed": seed, "steps": total, **found, "seconds_undisturbed": taken,
             "epochs": [epochs_done(folder / name) for name in ("undisturbed", "disturbed")],
             "compared": len(compared(folder / "undisturbed")),
