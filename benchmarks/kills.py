@@ -51,15 +51,19 @@ def finished(runs: Path) -> dict[str, str]:
     return {str(path.relative_to(runs)): store.file_checksum(path) for path in runs.rglob("result.json")}
 
 
-def steps_begun(runs: Path) -> list[str]:
-    """The steps that the present start of a batch has begun so far, as its log says."""
-    return [line.split("STEP ", 1)[1] for path in (runs / "batch").glob("*/log.txt")
-            for line in path.read_text(errors="replace").splitlines() if "STEP " in line]
+def log_lines(runs: Path, words: str) -> list[str]:
+    """The lines with certain words in the log of the present start of a batch."""
+    return [line for path in (runs / "batch").glob("*/log.txt")
+            for line in path.read_text(errors="replace").splitlines() if words in line]
 
 
-def disturb(home: Path, runs: Path, *, kills: int, span: float, seed: int = 0,
-            seconds: float = 5400) -> dict[str, Any]:
-    """Run a batch to its end, killing it `kills` times at moments of up to `span` seconds after its first step begins.
+def disturb(home: Path, runs: Path, *, kills: int, seed: int = 0, most: float = 3, pause: float = 20.0,
+            seconds: float = 7200) -> dict[str, Any]:
+    """Run a batch to its end, killing it `kills` times.
+
+    When a start is killed is drawn: after how many of its steps have ended, fewer than `most`, and how many seconds
+    after that, up to `pause`; or, for some, at a moment before its first step. So the kills are spread over the batch,
+    however quick the machine is.
 
     Raises:
         RuntimeError: a start after a kill failed, or everything took too long.
@@ -71,18 +75,22 @@ def disturb(home: Path, runs: Path, *, kills: int, span: float, seed: int = 0,
         for log in (runs / "batch").glob("*/log.txt"):
             log.unlink()  # so that what it says is of this start
         process, started = begin_batch(home, runs, "--cores", "2"), time.monotonic()
-        early, share = drawn.random() < EARLY, drawn.random()
-        first = None
+        early, steps, share = drawn.random() < EARLY, int(most * drawn.random()), drawn.random()
+        first = since = None
         while process.poll() is None and time.monotonic() - begun < seconds:
             now = time.monotonic()
-            if first is None and steps_begun(runs):
+            if first is None and log_lines(runs, "STEP "):
                 first, starting = now, now - started
-            due = now - started > share * starting if early else first is not None and now - first > share * span
+            if since is None and first is not None and len(log_lines(runs, "Finished jobid")) >= steps:
+                since = now
+            due = now - started > share * starting if early else since is not None and now - since > share * pause
             if len(moments) < kills and due:
                 killed += kill_all(process)
-                moments.append({"after": round(now - started, 2), "during": steps_begun(runs)[-2:]})
+                moments.append({"after": round(now - started, 2), "results": len(finished(runs)), "during": [
+                    line.split("STEP ", 1)[1] for line in log_lines(runs, "STEP ")[-2:]]})
+                print(f"kill {len(moments)}: {moments[-1]}", file=sys.stderr, flush=True)
                 break
-            time.sleep(0.02)
+            time.sleep(0.05)
         if process.poll() is None:
             kill_all(process)
             raise RuntimeError(f"not finished after {seconds:.0f} s and {len(moments)} kills")
@@ -103,20 +111,19 @@ def epochs_done(runs: Path) -> int:
 
 
 def measure(home: Path, folder: Path, *, kills: int, seed: int = 0,
-            options: Sequence[str] = ("--cores", "2")) -> dict[str, Any]:
-    """The undisturbed batch of a pack, with `options`, the disturbed one, and in what they differ."""
-    begun = time.monotonic()
-    process, first = begin_batch(home, folder / "undisturbed", *options), None
-    while process.poll() is None:
-        if first is None and steps_begun(folder / "undisturbed"):
-            first = time.monotonic()
-        time.sleep(0.1)
-    if process.returncode:
-        raise RuntimeError(f"the batch failed:\n{(folder / 'undisturbed' / 'printed.txt').read_text()[-1500:]}")
-    work = time.monotonic() - (first or begun)
-    found = disturb(home, folder / "disturbed", kills=kills, span=1.2 * work / kills, seed=seed)
-    return {"seed": seed, "steps": len(list((folder / "undisturbed/batch").glob("*/done/**/*.done"))), **found,
-            "seconds_undisturbed": round(time.monotonic() - begun - found["seconds"], 1),
+            options: Sequence[str] = ("--cores", "2"), pause: float = 20.0) -> dict[str, Any]:
+    """The undisturbed batch of a pack, with `options` (or the one that is there), the disturbed one, and in what they
+    differ."""
+    whole, taken = folder / "undisturbed", None
+    if not list((whole / "report").glob("*/index.html")):
+        begun = time.monotonic()
+        if begin_batch(home, whole, *options).wait():
+            raise RuntimeError(f"the batch failed:\n{(whole / 'printed.txt').read_text()[-1500:]}")
+        taken = round(time.monotonic() - begun, 1)
+    total = len(list((whole / "batch").glob("*/done/**/*.done")))
+    most = min(1.4 * total / max(kills, 1), 0.35 * total)  # all kills come before the end
+    found = disturb(home, folder / "disturbed", kills=kills, seed=seed, most=most, pause=pause)
+    return {"seed": seed, "steps": total, **found, "seconds_undisturbed": taken,
             "epochs": [epochs_done(folder / name) for name in ("undisturbed", "disturbed")],
             "compared": len(compared(folder / "undisturbed")),
             "differing": differing(folder / "undisturbed", folder / "disturbed")}
@@ -127,12 +134,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--notebooks", nargs="+", default=[], help="only these and the trainings behind them")
-    parser.add_argument("--folder", type=Path, help="an empty folder; by default a temporary one, removed again")
+    parser.add_argument("--folder", type=Path, help="where the batches are kept (an undisturbed one is taken from "
+                        "there); by default a temporary folder, removed again")
     parser.add_argument("--json", action="store_true", help="write the result file, too")
     chosen = parser.parse_args(arguments)
     folder = chosen.folder or Path(tempfile.mkdtemp(prefix="mde-kills"))
     folder.mkdir(parents=True, exist_ok=True)
-    found = measure(part_of_pack(folder.resolve() / "pack", chosen.notebooks), folder.resolve(), kills=chosen.kills,
+    home = folder.resolve() / "pack"
+    if not home.exists():
+        part_of_pack(home, chosen.notebooks)
+    found = measure(home, folder.resolve(), kills=chosen.kills,
                     seed=chosen.seed)
     found = {"notebooks": chosen.notebooks, **found}
     if chosen.folder is None:
