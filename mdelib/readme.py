@@ -14,9 +14,10 @@ from mdelib import audit, provenance, references, scoreboard, store, verdicts, w
 from mdelib.editions import list_sources
 from mdelib.experiments import load_experiment
 
-__all__ = ["PARTS", "render_readme", "write_costs"]
+__all__ = ["PARTS", "render_readme", "widget_table", "write_costs"]
 
 COSTS = "scenes-rooms-lab/costs.json"
+WIDGETS = "scenes-rooms-lab/widgets.json"
 NEWCOMER = "scenes-rooms-lab/newcomer.json"
 
 
@@ -89,6 +90,21 @@ def _newcomer() -> str:
     lines.append(f"| all of it | | {sum(step['seconds'] for step in found['steps']) / 60:.1f} |")
     lines.append(f"\nMeasured at commit {found['commit']} on {found['cores']} cores ({found['device_name']}) with a "
                  f"load of {found['load']:.1f}. How long a download takes depends on the network.")
+    return "\n".join(lines)
+
+
+def widget_table() -> str:
+    """How fast the widgets answer, as measured by benchmarks/widgets.py; a part of the teachers' page."""
+    path = store.results_root() / WIDGETS
+    if not path.is_file():
+        return "Not measured yet: `python benchmarks/widgets.py --json`."
+    found = json.loads(path.read_text())
+    lines = ["| notebook | settings tried | median (ms) | slowest (ms) | slowest at |", "|---|---|---|---|---|"]
+    lines += [f"| {row['notebook']} | {row['pictures']} | {row['median_ms']} | {row['worst_ms']} | "
+              f"{_cell(', '.join(f'{name} {value}' for name, value in row['worst_at'].items()))} |"
+              for row in found["widgets"]]
+    lines.append(f"\nProcessor time on one thread of {found['device_name']}, at commit {found['commit']}. The aim is "
+                 f"{found['aim_ms']} ms.")
     return "\n".join(lines)
 
 
