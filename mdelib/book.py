@@ -21,10 +21,11 @@ from nbformat import NotebookNode
 
 from mdelib import store
 from mdelib.editions import build, find_source, list_sources, to_chapters
+from mdelib.measured import widget_table
 from mdelib.provenance import find_home
 from mdelib.readme import PARTS as PARTS_OF_README
 
-__all__ = ["assemble", "build_book", "chapter", "exercises_marked", "modules_of", "results_page"]
+__all__ = ["assemble", "build_book", "chapter", "exercises_marked", "left_out", "modules_of", "results_page"]
 
 EXERCISE = re.compile(r"^\*\*(?P<number>\d+)\.\s+(?P<title>[^*]+?)\.?\*\*\s*", re.MULTILINE)
 PARTS = {"Foundations": ("00", "01", "02"), "Units that mean depth": ("03", "04"), "Pixels, gradients, transport":
@@ -162,19 +163,34 @@ def assemble(target: Path, *, notebooks: Sequence[str] | None = None, modules: S
     names = list(modules) if modules is not None else modules_of()
     (target / "api").mkdir()
     for name in names:
-        package = hasattr(import_module(name), "__path__")  # its modules have pages of their own
-        members = "" if package else "   :members:\n   :member-order: bysource\n"
+        members = _members(name)
         (target / "api" / f"{name}.md").write_text(MODULE.format(name=name, members=members))
     (target / "api" / "index.md").write_text("# Library reference\n\n" + _tree("", names, options=":maxdepth: 1"))
     (target / "results.md").write_text(results_page(home / "results"))
     teachers = target / "teachers.md"
     page = teachers.read_text().replace("<!-- costs -->", PARTS_OF_README["notebooks"]())
+    page = page.replace("<!-- widgets -->", widget_table())
     teachers.write_text(page.replace("<!-- newcomer -->", PARTS_OF_README["newcomer"]()))
     cluster = target / "cluster.md"
     cluster.write_text(cluster.read_text().replace("<!-- faults -->", PARTS_OF_README["faults"]()))
     index = target / "index.md"
     index.write_text(index.read_text().replace("<!-- chapters -->", "\n".join(trees)))
     return target
+
+
+def left_out(name: str) -> list[str]:
+    """The names that a module exports and that the page of another module describes."""
+    module = import_module(name)
+    return [one for one in module.__all__ if
+            str(home := getattr(getattr(module, one), "__module__", name)).startswith("mdelib") and home != name]
+
+
+def _members(name: str) -> str:
+    """What the page of a module describes: nothing of a package, whose modules have pages of their own."""
+    if hasattr(import_module(name), "__path__"):
+        return ""
+    others = f"   :exclude-members: {', '.join(left_out(name))}\n" if left_out(name) else ""
+    return f"   :members:\n   :member-order: bysource\n{others}"
 
 
 def _tree(caption: str, pages: Sequence[str], options: str = "") -> str:

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mdelib.readme import BENCH, PARITY, PARTS
+from mdelib.measured import BENCH, PARITY
+from mdelib.readme import PARTS
 from mdelib.store import results_root
 
 HOME = Path(__file__).resolve().parent.parent

@@ -1,8 +1,14 @@
-"""The book: notebooks become chapters, and the site is whole and needs no network."""
+"""The book: notebooks become chapters, and the site is whole, can be read on a phone, and needs no network."""
 
+import inspect
 import re
+import shutil
+import warnings
+from collections.abc import Iterator
 from html.parser import HTMLParser
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -92,11 +98,17 @@ class _Links(HTMLParser):
             self.points.append(found["href"])
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")  # Sphinx's extensions
-def test_the_site_is_whole_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All chapters, and the reference of two modules."""
     pytest.importorskip("sphinx")
-    first = book.build_book(modules=["mdelib.metrics", "mdelib.selectivity.response"], folder=tmp_path)
-    site = first.parent
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Sphinx's extensions
+        return book.build_book(modules=["mdelib.metrics", "mdelib.transport.loss"],
+                               folder=tmp_path_factory.mktemp("book")).parent
+
+
+def test_the_site_is_whole_and_loads_nothing_from_elsewhere(site: Path) -> None:
     pages = sorted(site.glob("*.html")) + sorted(site.glob("notebooks/*.html")) + sorted(site.glob("api/*.html"))
     assert {"index.html", "teachers.html", "results.html", "search.html"} <= {page.name for page in pages}
     for page in pages:
@@ -113,3 +125,65 @@ def test_the_site_is_whole_and_loads_nothing_from_elsewhere(tmp_path: Path) -> N
     chapter = (site / "notebooks" / "00_start_here.html").read_text()
     assert "A solution of exercise" in chapter and 'class="figure"' in chapter
     assert "rmse_log" in (site / "api" / "mdelib.metrics.html").read_text()
+
+
+LOOK = Path(__file__).with_name("look_at_page.js").read_text()
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--allow-file-access-from-files"]
+SPECIMEN = """<article style="color:#777;background:#fff"><p>grey on white</p><p style="color:#000">black</p>
+<div style="width:600px;height:9px"></div>
+<div style="overflow-x:auto"><pre style="width:900px;color:#000">x</pre></div></article>"""
+
+
+@pytest.fixture(scope="module")
+def window() -> Iterator[Any]:
+    """A browser window as wide as a phone."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: run `make setup`")
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        pytest.skip("no browser found: install Debian's chromium (`apt-get install chromium`)")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        page = browser.new_page(viewport={"width": 390, "height": 844})
+        page.set_default_timeout(120_000)  # a machine may be busy
+        yield page
+        browser.close()
+
+
+def test_the_look_at_a_page_finds_what_it_should(window: Any) -> None:
+    window.set_content(SPECIMEN)
+    found = window.evaluate(LOOK)
+    assert found["overflow"] > 200 and found["wide"] == ["DIV."] and found["read"] == 3
+    assert list(found["weak"].values()) == ["4.48: grey on white"]
+
+
+def test_every_page_can_be_read_on_a_phone_by_day_and_by_night(site: Path, window: Any) -> None:
+    """Nothing is wider than the window, all text has contrast AA in both themes, and no page asks the network."""
+    asked: list[str] = []
+    window.on("request", lambda request: asked.append(request.url))
+    pages = sorted(site.glob("*.html")) + sorted(site.glob("notebooks/*.html")) + sorted(site.glob("api/*.html"))
+    for path in pages:
+        window.goto(path.as_uri())
+        window.wait_for_function("() => !window.MathJax || MathJax.startup?.promise?.then(() => true)")
+        for theme in ("light", "dark"):
+            window.evaluate("theme => Object.assign(document.documentElement.dataset, {theme, mode: theme})", theme)
+            found = window.evaluate(LOOK)
+            assert found["read"] > 5, f"{path.name} has no text"
+            assert found["overflow"] <= 0 and not found["wide"], f"{path.name} is wider than a phone: {found['wide']}"
+            assert not found["weak"], f"{path.name}, {theme}: too little contrast in {found['weak']}"
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+def test_docstrings_of_all_modules_can_be_built_and_none_has_two_places() -> None:
+    """What `make book` would stop at, without building the reference of every module."""
+    napoleon = pytest.importorskip("sphinx.ext.napoleon")
+    seen: dict[str, str] = {}
+    for name in book.modules_of():
+        module, left_out = import_module(name), book.left_out(name)
+        for one in [] if hasattr(module, "__path__") else module.__all__:
+            thing = getattr(module, one)
+            home = getattr(thing, "__module__", name)
+            if one not in left_out and callable(thing):
+                assert seen.setdefault(f"{home}.{one}", name) == name, f"{one} is described in {name} and {seen[one]}"
+            text = str(napoleon.GoogleDocstring(inspect.getdoc(thing) or "")) if callable(thing) else ""
+            glued = re.search(r"(?<!`)`[^`\n]+`(?=\w)", text.replace("``", ""))
+            assert not glued, f"{name}.{one}: a letter follows {glued[0] if glued else ''} at once"

@@ -66,8 +66,8 @@ class DenseDepth(DepthNetwork):
         encoder: gives features as a list, finest first, and has timm's `feature_info`.
         widths: of the decoder, see `WIDTHS`; one for each feature.
         steps: doublings after the finest feature; the last one ends at the image's size, or at half of it.
-        spare: further `double_conv`s that no image goes through; the authors' ResNet students have one, which their
-            printed sizes count.
+        spare: further calls of `double_conv` that no image goes through; the authors' ResNet students have one,
+            which their printed sizes count.
         head: ``"dpm"``, a 1x1 convolution to `bins` channels whose softmax is the depth probability map;
             ``"regression"``, a 3x3 convolution to one channel and ``max_depth * sigmoid``.
         bins, min_depth, max_depth: of `mdelib.distill.depth_bins`, metres.
