@@ -23,8 +23,8 @@ from mdelib.transport import depth_mass, image_transport, pool_area, transport_l
 
 SIZES = {"tiny": {"batch": 2, "size": (16, 16), "grid": 8}, "quick": {"batch": 4, "size": (96, 128), "grid": 16},
          "full": {"batch": 8, "size": (192, 256), "grid": 24}}
-KNOTS = ("the way back through the cumulated masses, in float64, takes longer than the value; stored results are keyed "
-         "to it")
+KNOTS = ("the way back through the cumulated masses, in float64, takes longer than the value; stored results are "
+         "keyed to it")
 SIMPLEX = ("one image at a time on small grids the network simplex is quicker; ours runs in batches and on GPUs, and "
            "stored results are keyed to it")
 
