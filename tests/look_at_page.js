@@ -1,4 +1,4 @@
-// What a reader would trip over: parts wider than the window, and text with too little contrast (WCAG 2.1 AA).
+// What a reader would trip over: parts wider than the window, table cells whose words are broken, and text with too little contrast (WCAG 2.1 AA).
 // Colours are those that the browser computed, with half-transparent grounds laid over each other.
 () => {
   const root = document.documentElement;
@@ -10,6 +10,11 @@
     const box = e.getBoundingClientRect();
     return box.width > 1 && box.right > root.clientWidth + 1 && !e.closest("mjx-assistive-mml") && !scrolls(e);
   }).map(name);
+  const thin = [...document.querySelectorAll("article td, article th")].filter((e) => {
+    const text = e.textContent.trim();
+    const broken = Math.max(...text.split(/[\s/_-]+/).map((word) => word.length)) > 3 * e.clientWidth / 10;
+    return broken && e.clientWidth > 0 && !e.closest(".indextable") && !e.querySelector("mjx-container");
+  }).map((e) => `${e.textContent.trim().slice(0, 20)} in ${e.clientWidth} px`);
 
   const parse = (text) => {
     const found = text.match(/[\d.]+/g).map(Number);
@@ -45,5 +50,5 @@
     read += 1;
     if (ratio < (large ? 3 : 4.5)) weak[`${name(e)} ${style.color}`] = `${ratio.toFixed(2)}: ${text.slice(0, 30)}`;
   }
-  return { overflow: root.scrollWidth - root.clientWidth, wide: wide.slice(0, 5), weak, read };
+  return { overflow: root.scrollWidth - root.clientWidth, wide: wide.slice(0, 5), thin: thin.slice(0, 5), weak, read };
 }

@@ -133,7 +133,9 @@ LOOK = Path(__file__).with_name("look_at_page.js").read_text()
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--allow-file-access-from-files"]
 SPECIMEN = """<article style="color:#777;background:#fff"><p>grey on white</p><p style="color:#000">black</p>
 <div style="width:600px;height:9px"></div>
-<div style="overflow-x:auto"><pre style="width:900px;color:#000">x</pre></div></article>"""
+<div style="overflow-x:auto"><pre style="width:900px;color:#000">x</pre></div>
+<table style="color:#000;overflow-wrap:anywhere;width:20px;table-layout:fixed"><tr><td>wholesome</td></tr></table>
+</article>"""
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +156,8 @@ def window() -> Iterator[Any]:
 def test_the_look_at_a_page_finds_what_it_should(window: Any) -> None:
     window.set_content(SPECIMEN)
     found = window.evaluate(LOOK)
-    assert found["overflow"] > 200 and found["wide"] == ["DIV."] and found["read"] == 3
+    assert found["overflow"] > 200 and found["wide"] == ["DIV."] and found["read"] == 4
+    assert len(found["thin"]) == 1 and found["thin"][0].startswith("wholesome")
     assert list(found["weak"].values()) == ["4.48: grey on white"]
 
 
@@ -171,6 +174,7 @@ def test_every_page_can_be_read_on_a_phone_by_day_and_by_night(site: Path, windo
             found = window.evaluate(LOOK)
             assert found["read"] >= 3, f"{path.name} has no text"
             assert found["overflow"] <= 0 and not found["wide"], f"{path.name} is wider than a phone: {found['wide']}"
+            assert not found["thin"], f"{path.name} has table cells with broken words: {found['thin']}"
             assert not found["weak"], f"{path.name}, {theme}: too little contrast in {found['weak']}"
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
 
