@@ -57,13 +57,13 @@ def log_lines(runs: Path, words: str) -> list[str]:
             for line in path.read_text(errors="replace").splitlines() if words in line]
 
 
-def disturb(home: Path, runs: Path, *, kills: int, seed: int = 0, most: float = 3, pause: float = 20.0,
+def disturb(home: Path, runs: Path, *, kills: int, seed: int = 0, most: float = 3, pause: float = 1.0,
             seconds: float = 7200) -> dict[str, Any]:
     """Run a batch to its end, killing it `kills` times.
 
-    When a start is killed is drawn: after how many of its steps have ended, fewer than `most`, and how many seconds
-    after that, up to `pause`; or, for some, at a moment before its first step. So the kills are spread over the batch,
-    however quick the machine is.
+    When a start is killed is drawn: after how many of its steps have ended, fewer than `most`, and how long after
+    that, up to `pause` times what it took to come to the first step; or, for some, at a moment before its first step.
+    So the kills are spread over the batch, however quick or busy the machine is.
 
     Raises:
         RuntimeError: a start after a kill failed, or everything took too long.
@@ -83,7 +83,8 @@ def disturb(home: Path, runs: Path, *, kills: int, seed: int = 0, most: float = 
                 first, starting = now, now - started
             if since is None and first is not None and len(log_lines(runs, "Finished jobid")) >= steps:
                 since = now
-            due = now - started > share * starting if early else since is not None and now - since > share * pause
+            waited = now - started if early else now - since if since is not None else -1.0
+            due = waited > share * starting * (1.0 if early else pause)
             if len(moments) < kills and due:
                 killed += kill_all(process)
                 moments.append({"after": round(now - started, 2), "results": len(finished(runs)), "during": [
@@ -111,7 +112,7 @@ def epochs_done(runs: Path) -> int:
 
 
 def measure(home: Path, folder: Path, *, kills: int, seed: int = 0,
-            options: Sequence[str] = ("--cores", "2"), pause: float = 20.0) -> dict[str, Any]:
+            options: Sequence[str] = ("--cores", "2"), pause: float = 1.0) -> dict[str, Any]:
     """The undisturbed batch of a pack, with `options` (or the one that is there), the disturbed one, and in what they
     differ."""
     whole, taken = folder / "undisturbed", None

@@ -71,7 +71,7 @@ def test_a_batch_that_is_killed_again_and_again_ends_in_the_same_bytes(
     monkeypatch.setenv("MDE_RESULTS", str(tmp_path / "pack" / "results"))
     monkeypatch.setenv("MDE_GPUS", "105,107")  # the undisturbed batch is driven by the profile that hands out GPUs
     found = kills.measure(toy_pack(tmp_path / "pack"), tmp_path, kills=count,
-                          options=("--profile", str(HOME / "profiles" / "gpus"), "--cores", "2"), pause=6.0)
+                          options=("--profile", str(HOME / "profiles" / "gpus"), "--cores", "2"))
     assert found["differing"] == [] and found["made_again"] == [], found
     assert found["kills"] == count and found["processes_killed"] >= count, found
     assert found["epochs"] == [24, 24] and found["steps"] == 5
