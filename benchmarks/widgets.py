@@ -87,8 +87,10 @@ def measure(source: Path, most: int = 12, rounds: int = 3) -> dict[str, Any] | N
 
     def explore(draw: Any, controls: Mapping[str, Sequence[Any]], static: Sequence[Any], *, alt: str = "",
                 **_: Any) -> None:
+        layouts: widgets.Layouts = {}
+        widgets.live_picture(draw, static[0], alt, layouts=layouts)  # is there before anybody turns anything
         for setting in settings_of(controls, static[0], most):
-            note(best(lambda chosen=setting: widgets.live_picture(draw, chosen, alt), rounds), setting)
+            note(best(lambda now=setting: widgets.live_picture(draw, now, alt, layouts=layouts), rounds), setting)
 
     def click_pixels(image: Any, answer: Any, draw: Any, static: Sequence[Any], *,
                      menus: Mapping[str, Sequence[Any]] | None = None, **_: Any) -> None:

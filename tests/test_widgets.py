@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
+import numpy as np
 import pytest
+import torch
 from IPython.display import HTML
 from matplotlib.figure import Figure
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from PIL import Image
 
 from mdelib import widgets
 from mdelib.course import Lesson
-from mdelib.figures import new_figure
+from mdelib.figures import image_rows, new_figure
 from mdelib.widgets import controls_of, explore, is_live
 
 CONTROLS = {"cue": ["none", "shadows"], "size": [1, 2.5]}
@@ -114,6 +118,40 @@ def test_the_live_picture_says_what_it_shows_in_its_own_words(shown: list, front
     assert all('src="data:image/png;base64,iVBOR' in text for text in live)
 
 
+def test_pictures_of_the_same_build_keep_their_layout_and_look_as_saved_ones() -> None:
+    def picture(figure: Figure, layouts: dict) -> np.ndarray:
+        with Image.open(io.BytesIO(widgets._quick_png(figure, layouts))) as opened:
+            return np.asarray(opened).astype(int)
+
+    def drawn(value: float, title: str = "a title") -> Figure:
+        torch.manual_seed(0)
+        row = {title: value * torch.ones(1, 6, 8), "error": torch.rand(1, 6, 8), "view": torch.rand(3, 6, 8)}
+        return image_rows([row], depth_limits=(0.0, 2.0), height=1.5)
+
+    layouts: dict = {}
+    first, again = picture(drawn(1.0), layouts), picture(drawn(1.0), layouts)
+    assert len(layouts) == 1 and np.array_equal(first, again)
+    assert not np.array_equal(first, picture(drawn(2.0), layouts)) and len(layouts) == 1
+    picture(drawn(1.0, "two\nlines"), layouts)
+    assert len(layouts) == 2  # another build has a layout of its own
+    saved = Image.open(io.BytesIO(widgets._png(drawn(1.0)))).convert("RGB")
+    assert saved.size == (first.shape[1], first.shape[0])
+    assert np.abs(np.asarray(saved).mean((0, 1)) - first.mean((0, 1))).max() < 3
+
+
+def test_a_setting_that_was_shown_is_not_drawn_again(shown: list, front_end: None) -> None:
+    import ipywidgets
+
+    calls: list = []
+    explore(lambda level: calls.append(level) or blank(), {"level": [1, 2]}, [{"level": 1}])
+    box, = (thing for thing, _ in shown if isinstance(thing, ipywidgets.VBox))
+    slider, = box.children[0].children
+    calls.clear()
+    for level in (2, 1, 2):
+        slider.value = level
+    assert calls == [2]
+
+
 def test_controls_take_numbers_as_sliders_and_the_rest_as_menus() -> None:
     import ipywidgets
 
@@ -138,7 +176,7 @@ def test_nothing_is_live_outside_a_kernel_or_where_the_environment_says_so(
 def test_in_a_driven_kernel_only_the_static_twin_is_shown_and_an_error_stops_the_run(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MDE_HEADLESS", raising=False)
-    setup = ("from mdelib.widgets import explore\nfrom mdelib.figures import new_figure\n"
+    setup = ("from mdelib.widgets import explore\nfrom mdelib.figures import image_rows, new_figure\n"
              "def draw(level):\n    1 / level\n    return new_figure(height=2.0)[0]\n")
     cells = [setup + "explore(draw, {'level': [0, 1, 2]}, [{'level': 1}, {'level': 2}])",
              "explore(draw, {'level': [0, 1, 2]}, [{'level': 0}])"]
