@@ -68,8 +68,8 @@ def timing() -> ModuleType:
     return module
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of matplotlib, which is given tensors
-@pytest.mark.parametrize("number", ["03", "07", "08", "10"])  # those that need no training
+@pytest.mark.filterwarnings("ignore")  # of libraries; at smoke scale some correlations are of constants
+@pytest.mark.parametrize("number", ["07", "08", "10"])  # those that need no training
 def test_the_widget_answers_within_200_ms_of_processor_time(
         number: str, timing: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from mdelib import course, widgets
