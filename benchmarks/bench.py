@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import os
 import time
-from importlib import metadata
 from typing import Any
 
 from _timing import SECONDS, all_cores, measure, names, print_found, read
 from growth import draw, measure_growth, save
 
-from mdelib import store
-from mdelib.provenance import find_home, stamp
+from mdelib.measured import BENCH, keep, recall
+from mdelib.provenance import find_home, installed
 
 SCRIPTS = ("dpm_loss", "response_table", "transport_loss", "ssim", "integrated_gradients", "perturbation_curve",
            "depth_errors", "training_step", "rendering", "notebook")
@@ -42,17 +40,6 @@ def run(scripts: tuple[str, ...], scale: str, **options: Any) -> tuple[list[dict
     return contests, readings
 
 
-def peer_versions() -> dict[str, str]:
-    """Of all peers, also those beside the environment."""
-    found = {}
-    for name in PEERS:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
@@ -72,10 +59,9 @@ def main() -> None:
     if chosen.json and not chosen.quick and tuple(chosen.only) == SCRIPTS:
         content = {"contests": contests, "readings": readings, "growth": growth, "scale": scale,
                    "seconds_a_contest": SECONDS, "minutes": round(minutes, 1),
-                   "load": round((load + os.getloadavg()[1]) / 2, 1), "peers": peer_versions(), **stamp()}
-        path = store.results_root() / "scenes-rooms-lab" / "bench.json"
-        store.atomic_write(path, json.dumps(content, indent=1) + "\n")
-        save(draw(growth), find_home() / "docs" / "growth.png", content["made"])
+                   "load": round((load + os.getloadavg()[1]) / 2, 1), "peers": installed(PEERS)}
+        keep(BENCH, content)
+        save(draw(growth), find_home() / "docs" / "growth.png", recall(BENCH)["made"])
     elif chosen.json:
         raise SystemExit("a result file is of all contests at full size: leave --quick and --only out")
 

@@ -28,7 +28,7 @@ from typing import Any
 import psutil
 
 from mdelib import store
-from mdelib.provenance import stamp
+from mdelib.measured import KILLS, keep
 from mdelib.rehearsal import begin_batch, compared, differing, part_of_pack
 
 EARLY = 0.2  # share of the kills that come before the first step, while the batch is planned
@@ -144,15 +144,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     home = folder.resolve() / "pack"
     if not home.exists():
         part_of_pack(home, chosen.notebooks)
-    found = measure(home, folder.resolve(), kills=chosen.kills,
-                    seed=chosen.seed)
-    found = {"notebooks": chosen.notebooks, **found}
+    found = {"notebooks": chosen.notebooks,
+             **measure(home, folder.resolve(), kills=chosen.kills, seed=chosen.seed)}
     if chosen.folder is None:
         shutil.rmtree(folder, ignore_errors=True)
     print(json.dumps(found, indent=1))
     if chosen.json:
-        path = store.results_root() / "scenes-rooms-smoke" / "kills.json"
-        store.atomic_write(path, json.dumps({**found, **stamp()}, indent=1) + "\n")
+        keep(KILLS, found)
     sys.exit(bool(found["differing"] or found["made_again"] or found["kills"] < chosen.kills))
 
 

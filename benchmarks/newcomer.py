@@ -21,8 +21,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mdelib import store
-from mdelib.provenance import find_home, stamp
+from mdelib.measured import NEWCOMER, keep
+from mdelib.provenance import find_home
 
 NOTEBOOK = "00_start_here.ipynb"
 RUN = """
@@ -96,9 +96,7 @@ def main() -> None:
             shutil.rmtree(folder, ignore_errors=True)
     load = (before + os.getloadavg()[1]) / 2  # mean of five minutes, on either side
     if chosen.json:
-        content = {"steps": steps, "load": round(load, 1), **stamp()}
-        path = store.results_root() / "scenes-rooms-lab" / "newcomer.json"
-        store.atomic_write(path, json.dumps(content, indent=1) + "\n")
+        keep(NEWCOMER, {"steps": steps, "load": round(load, 1)})
     for step in steps:
         print(f"{step['seconds'] / 60:6.1f} min  {step['step']:22} {step['do']}")
     print(f"{sum(step['seconds'] for step in steps) / 60:6.1f} min in all; load {load:.1f} on {os.cpu_count()} cores")

@@ -28,8 +28,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from mdelib import store
-from mdelib.provenance import stamp
+from mdelib.measured import SLURM, keep
 from mdelib.rehearsal import begin_batch, compared, differing, part_of_pack
 
 CONFIG = Path("/etc/slurm/slurm.conf")
@@ -275,8 +274,7 @@ def main() -> None:
         shutil.rmtree(folder, ignore_errors=True)
     print(json.dumps(found, indent=1))
     if chosen.json:
-        path = store.results_root() / "scenes-rooms-smoke" / "slurm.json"
-        store.atomic_write(path, json.dumps({**found, **stamp()}, indent=1) + "\n")
+        keep(SLURM, found)
     sys.exit(bool(found["differing"]))
 
 

@@ -15,10 +15,8 @@ import argparse
 import ast
 import contextlib
 import io
-import json
 import os
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,9 +25,10 @@ os.environ.setdefault("MDE_HEADLESS", "1")
 
 import IPython.display
 
-from mdelib import clicks, course, store, widgets
+from mdelib import clicks, course, widgets
+from mdelib.complexity import time_in_turns
 from mdelib.editions import build, list_sources
-from mdelib.provenance import digest, stamp
+from mdelib.measured import keep
 
 AIM = 200  # ms
 CALLS = ("explore(", "click_pixels(")  # what shows a widget
@@ -66,12 +65,7 @@ def needed(cells: Sequence[str]) -> list[str]:
 
 def best(answer: Callable[[], Any], rounds: int) -> float:
     """Processor milliseconds of the quickest of some rounds."""
-    times = []
-    for _ in range(rounds):
-        begun = time.process_time()
-        answer()
-        times.append(1e3 * (time.process_time() - begun))
-    return min(times)
+    return 1e3 * min(time_in_turns({"answer": answer}, rounds=rounds, warm_up=0)["answer"])
 
 
 def measure(source: Path, most: int = 12, rounds: int = 3) -> dict[str, Any] | None:
@@ -134,9 +128,7 @@ def main() -> None:
             print(f"{row['notebook']:>8}{row['pictures']:10}{row['median_ms']:11}{row['worst_ms']:10}  "
                   f"{', '.join(f'{k} {v}' for k, v in row['worst_at'].items())}", flush=True)
     if chosen.json:
-        path = store.results_root() / f"scenes-rooms-{chosen.scale}" / "widgets.json"
-        content = {"aim_ms": AIM, "widgets": rows, **stamp()}
-        store.atomic_write(path, json.dumps({**content, "checksum": digest(content)}, indent=1) + "\n")
+        keep(f"scenes-rooms-{chosen.scale}/widgets.json", {"aim_ms": AIM, "widgets": rows})
 
 
 if __name__ == "__main__":

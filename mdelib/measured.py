@@ -1,18 +1,22 @@
-"""Tables of what was measured of the pack itself: a newcomer's minutes, faults, timings beside peers, widgets.
+"""What was measured of the pack itself: a newcomer's minutes, faults, timings beside peers, widgets.
 
-`mdelib.readme` and `mdelib.book` put them where they are read. The numbers come from `results/` alone.
+The scripts in benchmarks/ keep what they found in `results/`, with its provenance and a checksum; `mdelib.readme` and
+`mdelib.book` show tables of it. The numbers come from those files alone.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from markupsafe import escape
 
 from mdelib import store
+from mdelib.provenance import digest, stamp
 
-__all__ = ["bench_table", "fault_lines", "newcomer_table", "table_cell", "widget_table"]
+__all__ = ["bench_table", "fault_lines", "keep", "newcomer_table", "recall", "table_cell", "widget_table"]
 
 WIDGETS = "scenes-rooms-lab/widgets.json"
 NEWCOMER = "scenes-rooms-lab/newcomer.json"
@@ -21,12 +25,41 @@ BENCH = "scenes-rooms-lab/bench.json"
 PARITY = 0.95  # of a peer's time: below it a row is behind
 
 
+def keep(name: str, found: Mapping[str, Any]) -> Path:
+    """Write a measurement, what was found, where and when, into `results/`.
+
+    Args:
+        name: ``"<data>-<scale>/<measurement>.json"``. found: anything JSON can hold.
+    """
+    content = {**found, **stamp()}
+    content = {**content, "checksum": digest(content)}
+    return store.atomic_write(store.results_root() / name, json.dumps(content, indent=1) + "\n")
+
+
+def recall(name: str) -> dict[str, Any] | None:
+    """A measurement that `keep` wrote; None where there is none yet.
+
+    Raises:
+        mdelib.store.Damaged: a file that is cut off, or changed since it was written.
+    """
+    path = store.results_root() / name
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text())
+        checksum = content.pop("checksum")
+    except store.NO_RESULT as error:
+        raise store.Damaged(f"{path} is no measurement ({type(error).__name__}): restore it with git, or measure "
+                            "again") from error
+    if checksum != digest(content):
+        raise store.Damaged(f"{path} was changed after it was written: restore it with git, or measure again")
+    return content
+
+
 def newcomer_table() -> str:
     """How long a newcomer takes to a first exercise passed, by benchmarks/newcomer.py."""
-    path = store.results_root() / NEWCOMER
-    if not path.is_file():
+    if (found := recall(NEWCOMER)) is None:
         return "Not measured yet: `python benchmarks/newcomer.py --json`."
-    found = json.loads(path.read_text())
     lines = ["| step | what you do | minutes |", "|---|---|---|"]
     lines += [f"| {step['step']} | {step['do']} | {step['seconds'] / 60:.1f} |" for step in found["steps"]]
     lines.append(f"| all of it | | {sum(step['seconds'] for step in found['steps']) / 60:.1f} |")
@@ -39,12 +72,10 @@ def fault_lines() -> str:
     """What became of batches that were killed or lost a node, by benchmarks/kills.py and benchmarks/slurm.py."""
     lines = []
     for name, words in ((KILLS, _kills), (SLURM, _slurm)):
-        path = store.results_root() / name
-        if path.is_file():
-            found = json.loads(path.read_text())
-            lines.append(f"- {words(found)} {_agreement(found)} (commit {found['commit']})")
+        if (found := recall(name)) is None:
+            lines.append(f"- Not measured yet: `python benchmarks/{Path(name).stem}.py --json`.")
         else:
-            lines.append(f"- Not measured yet: `python benchmarks/{path.stem}.py --json`.")
+            lines.append(f"- {words(found)} {_agreement(found)} (commit {found['commit']})")
     return "\n".join(lines)
 
 
@@ -70,10 +101,8 @@ def _agreement(found: dict[str, Any]) -> str:
 
 def bench_table() -> str:
     """Ours beside other libraries, by benchmarks/bench.py, and why a row is behind where it is."""
-    path = store.results_root() / BENCH
-    if not path.is_file():
+    if (found := recall(BENCH)) is None:
         return "Not measured yet: `make bench`."
-    found = json.loads(path.read_text())
     lines = ["| what | beside | CPU ms, ours | theirs | times | asked | all threads, clock: times | MiB, ours | "
              "theirs |",
              "|---" * 9 + "|"]
@@ -117,10 +146,8 @@ def _digits(value: float) -> str:
 
 def widget_table() -> str:
     """How fast the widgets answer, as measured by benchmarks/widgets.py; a part of the teachers' page."""
-    path = store.results_root() / WIDGETS
-    if not path.is_file():
+    if (found := recall(WIDGETS)) is None:
         return "Not measured yet: `python benchmarks/widgets.py --json`."
-    found = json.loads(path.read_text())
     lines = ["| notebook | settings tried | median (ms) | slowest (ms) | slowest at |", "|---|---|---|---|---|"]
     lines += [f"| {row['notebook']} | {row['pictures']} | {row['median_ms']} | {row['worst_ms']} | "
               f"{table_cell(', '.join(f'{name} {value}' for name, value in row['worst_at'].items()))} |"

@@ -18,6 +18,7 @@ import resource
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -28,7 +29,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["digest", "find_home", "git_state", "machine", "peak_memory_mb", "source_key", "stamp", "versions"]
+__all__ = ["digest", "find_home", "git_state", "installed", "machine", "peak_memory_mb", "source_key", "stamp",
+           "versions"]
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "lightning-fabric", "segmentation-models-pytorch", "trimesh",
             "embreex", "scikit-image", "safetensors")
@@ -142,8 +144,13 @@ def _is_constant(value: Any) -> bool:
 @cache
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that can move a number."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
+    return {"python": platform.python_version(), **installed(PACKAGES)}
+
+
+def installed(names: Iterable[str]) -> dict[str, str]:
+    """Package -> its version, or "not installed"."""
+    found = {}
+    for name in names:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

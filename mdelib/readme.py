@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mdelib import audit, provenance, references, scoreboard, store, verdicts, weights
+from mdelib import audit, references, scoreboard, verdicts, weights
 from mdelib.editions import list_sources
 from mdelib.experiments import load_experiment
-from mdelib.measured import bench_table, fault_lines, newcomer_table, table_cell
+from mdelib.measured import bench_table, fault_lines, keep, newcomer_table, recall, table_cell
 
 __all__ = ["PARTS", "render_readme", "write_costs"]
 
@@ -37,18 +37,17 @@ def write_costs(folder: Path) -> Path:
             found[source.stem] = {name: record[name] for name in ("seconds", "peak_memory_mb")}
     if not found:
         raise FileNotFoundError(f"no executed notebook is in {folder}: run `mde reproduce` first")
-    path = store.results_root() / folder.name / "costs.json"
-    known = json.loads(path.read_text()) if path.is_file() else {"notebooks": {}}
+    name = f"{folder.name}/costs.json"
+    known = recall(name) or {"notebooks": {}}
     here = {source.stem: {**known["notebooks"], **found}.get(source.stem) for source in list_sources()}
     steps = {cost.stem: json.loads(cost.read_text()) for cost in sorted((folder / "costs").glob("*.json"))}
     content = {"notebooks": {name: cost for name, cost in here.items() if cost},
-               "steps": {**known.get("steps", {}), **steps}, **provenance.stamp()}
-    return store.atomic_write(path, json.dumps(content, indent=1) + "\n")
+               "steps": {**known.get("steps", {}), **steps}}
+    return keep(name, content)
 
 
 def _notebooks() -> str:
-    path = store.results_root() / COSTS
-    costs = json.loads(path.read_text()) if path.is_file() else {"notebooks": {}}
+    costs = recall(COSTS) or {"notebooks": {}}
     lines = ["| notebook | what it is about | minutes | memory (MiB) |", "|---|---|---|---|"]
     for source in list_sources():
         title = re.search(r"^# # \d\d · (.*)$", source.read_text(), flags=re.MULTILINE)[1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mdelib.measured import BENCH, PARITY
+from mdelib.measured import BENCH, PARITY, recall
 from mdelib.readme import PARTS
-from mdelib.store import results_root
 
 HOME = Path(__file__).resolve().parent.parent
 FOLDER = HOME / "benchmarks"
@@ -24,8 +22,7 @@ bench = importlib.import_module("bench")
 timing = importlib.import_module("_timing")
 growth = importlib.import_module("growth")
 ALL = [(module, name) for module in bench.SCRIPTS for name in timing.names(importlib.import_module(module))]
-RESULT = json.loads((results_root() / BENCH).read_text()) if (results_root() / BENCH).is_file() else None
-measured = pytest.mark.skipif(RESULT is None, reason="not measured yet: `make bench`")
+RESULT = recall(BENCH)
 
 
 def script_of(module: str) -> ModuleType:
@@ -100,7 +97,6 @@ def test_peers_of_the_extra_are_pinned():
     assert pins == sorted(pins) and not {"torch", "numpy"} & set(pins)
 
 
-@measured
 def test_the_result_is_whole_and_its_figure_of_the_same_run():
     assert [one["contest"] for one in RESULT["contests"]] + [one["reading"] for one in RESULT["readings"]] == [
         f"{module}.{name}" for kind in ("CONTESTS", "READINGS") for module in bench.SCRIPTS
@@ -110,7 +106,6 @@ def test_the_result_is_whole_and_its_figure_of_the_same_run():
     assert RESULT["scale"] == "full" and not [one for one in RESULT["contests"] if one["missing"]]
 
 
-@measured
 def test_what_is_behind_says_why():
     text = PARTS["bench"]()
     assert "no reason known" not in text

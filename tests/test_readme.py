@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from mdelib import store
 from mdelib.editions import list_sources
+from mdelib.measured import KILLS, SLURM, keep, recall
 from mdelib.readme import PARTS, render_readme, write_costs
 
 HOME = Path(__file__).resolve().parent.parent
@@ -76,12 +78,34 @@ def test_what_disturbed_batches_came_to_is_told_with_what_differed(tmp_path, mon
     monkeypatch.setenv("MDE_RESULTS", str(tmp_path))
     assert PARTS["faults"]().count("Not measured yet") == 2
     found = {"notebooks": [], "steps": 46, "kills": 20, "processes_killed": 99, "made_again": [], "compared": 10,
-             "differing": ["a", "b"], "commit": "abc"}
+             "differing": ["a", "b"]}
     slurm = {**found, "notebooks": ["02"], "jobs": 11, "slurm": "slurm-wlm 22.05.8", "went_on_as": "COMPLETED"}
-    (tmp_path / "scenes-rooms-smoke").mkdir()
-    (tmp_path / "scenes-rooms-smoke/kills.json").write_text(json.dumps(found))
-    (tmp_path / "scenes-rooms-smoke/slurm.json").write_text(json.dumps(slurm))
+    keep(KILLS, found)
+    keep(SLURM, slurm)
     one, two = PARTS["faults"]().splitlines()
     assert "(all notebooks; 46 steps) was killed 20 times" in one and "made again: 0" in one
-    assert "Of 10 results" in one and ", 8 are those" in one and "commit abc" in one
+    assert "Of 10 results" in one and ", 8 are those" in one and re.search(r"\(commit \w+\)$", one)
     assert "notebooks 02 ran as 11 jobs" in two and "Slurm 22.05.8" in two and "completed on the other" in two
+
+
+def test_a_measurement_comes_back_as_it_was_kept_or_not_at_all(tmp_path, monkeypatch):
+    monkeypatch.setenv("MDE_RESULTS", str(tmp_path))
+    assert recall("rooms-lab/m.json") is None
+    path = keep("rooms-lab/m.json", {"seconds": 1.5})
+    found = recall("rooms-lab/m.json")
+    assert found["seconds"] == 1.5 and {"commit", "device_name", "versions"} <= found.keys()
+    whole = path.read_text()
+    path.write_text(whole.replace("1.5", "1.4"))
+    with pytest.raises(store.Damaged, match="changed after it was written: restore it with git, or measure again"):
+        recall("rooms-lab/m.json")
+    for text in (whole[:-20], "{}", "[]"):
+        path.write_text(text)
+        with pytest.raises(store.Damaged, match="is no measurement"):
+            recall("rooms-lab/m.json")
+
+
+def test_all_committed_measurements_are_as_they_were_kept():
+    named = [path for path in store.results_root().glob("*/*.json") if "runs" not in json.loads(path.read_text())]
+    assert {path.stem for path in named} >= {"bench", "costs", "newcomer", "slurm", "widgets"}
+    for path in named:
+        assert recall(f"{path.parent.name}/{path.name}") is not None
