@@ -80,10 +80,10 @@ def needed(run: Run) -> list[Run]:
     chosen = run.settings
     if chosen.distillation:
         return list(filter(None, (_teacher_run(run, name) for name in chosen.distillation.asked)))
-    named = [(part, getattr(chosen.sparse, part), run.data) for part in ("explained", "other") if chosen.sparse]
-    named += [("scored", chosen.transfer.run, chosen.transfer.data)] if chosen.transfer else []
-    named += [("explained", chosen.attribution.explained, run.data)] if chosen.attribution else []
-    named = [(*one, run.seed) for one in named]
+    named = [(part, getattr(chosen.sparse, part), run.data, run.seed) for part in ("explained", "other")
+             if chosen.sparse]
+    named += [("scored", chosen.transfer.run, chosen.transfer.data, run.seed)] if chosen.transfer else []
+    named += [("explained", chosen.attribution.explained, run.data, run.seed)] if chosen.attribution else []
     named += [("explained", chosen.shuffled.explained, run.data, run.seed + k) for k in (0, 1) if chosen.shuffled]
     found = []
     for part, name, data, seed in named:

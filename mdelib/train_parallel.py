@@ -1,10 +1,10 @@
 """One training on several devices: each has a part of every batch, and the loss curve is that of one device.
 
-Each process draws and varies the whole batch as `mdelib.train.fit` does, and puts its own rows through the network.
-The predictions of all rows are gathered, and each process takes the loss of the whole batch, so that a masked mean, or
-any loss that looks at several views, is the one it would be on one device. A process differentiates with respect to
-its own rows; the gradients are added up (DDP, through Lightning Fabric). Checkpoints are those of `fit`: a training
-goes on with another number of devices.
+Each process takes the training step of `mdelib.train`, which draws and varies the whole batch, with a network that
+puts its own rows through the real one and gathers the predictions of all (`SharedBatch`). So each takes the loss of
+the whole batch, and a masked mean, or any loss that looks at several views, is the one it would be on one device. A
+process differentiates with respect to its own rows; the gradients are added up (DDP, through Lightning Fabric).
+Checkpoints are those of `fit`: a training goes on with another number of devices.
 
 What is not the same to the last digit: sums are taken in another order; dropout is drawn by each process for its own
 rows. Batch normalisation needs the statistics of the whole batch, which processes share on GPUs (SyncBatchNorm) but
@@ -20,7 +20,6 @@ from copy import deepcopy
 from multiprocessing import get_context
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -29,11 +28,10 @@ from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mdelib.augment import augment
 from mdelib.data.base import DepthBatch
-from mdelib.train import Loss, TrainSettings, _average, _optimizer, _resume, _save, learning_rate
+from mdelib.train import Loss, TrainSettings, _epoch, _optimizer, _resume, _save
 
-__all__ = ["fit_parallel", "gathered", "own_rows"]
+__all__ = ["SharedBatch", "fit_parallel", "gathered", "own_rows"]
 
 Parts = tuple[nn.Module, DepthBatch, Loss]
 
@@ -61,6 +59,31 @@ def gathered(mine: Tensor, fabric: Fabric, count: int) -> Tensor:
     whole = fabric.all_gather(padded).reshape(fabric.world_size, *padded.shape)
     return torch.cat([mine if rank == fabric.global_rank else whole[rank, :part.stop - part.start]
                       for rank, part in enumerate(parts)])
+
+
+class SharedBatch(nn.Module):
+    """A network that takes a whole batch, computes its process's rows, and gives the depth of all rows.
+
+    So the training step of `mdelib.train` serves any number of processes: it sees a network like any other.
+
+    Args:
+        model: as `fabric.setup` gives it. fabric: connects the processes.
+    """
+
+    def __init__(self, model: nn.Module, fabric: Fabric):
+        super().__init__()
+        self.model, self.fabric, self.seed = model, fabric, -1
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Depth (B, 1, H, W) of the images (B, 3, H, W)."""
+        rank, processes = self.fabric.global_rank, self.fabric.world_size
+        if torch.initial_seed() != self.seed:  # an epoch begins; processes must not draw the same dropout
+            self.seed = torch.initial_seed() + rank
+            torch.manual_seed(self.seed)
+        mine = self.model(image[own_rows(len(image), rank, processes)]).float()
+        if mine.requires_grad:  # DDP takes the mean of the processes' gradients; the sum is wanted
+            mine.register_hook(lambda slope: slope * processes)
+        return gathered(mine, self.fabric, len(image))
 
 
 def fit_parallel(make: Callable[[torch.device], Parts], settings: TrainSettings, *, devices: int, seed: int = 0,
@@ -132,6 +155,7 @@ def _train(fabric: Fabric, make: Callable[[torch.device], Parts], settings: Trai
     history = _resume(checkpoint, network, averaged, optimizer)
     fabric.barrier()
     model, optimizer = fabric.setup(network, optimizer, move_to_device=False)
+    model = SharedBatch(model, fabric)
     for epoch in range(len(history), settings.epochs):
         started = time.perf_counter()
         mean_loss, rate = _epoch(fabric, model, network, averaged, optimizer, views, loss, settings, epoch, seed)
@@ -140,35 +164,3 @@ def _train(fabric: Fabric, make: Callable[[torch.device], Parts], settings: Trai
         if fabric.is_global_zero:
             _save(checkpoint, network, averaged, optimizer, history)
             said.put((epoch + 1, settings.epochs, history[-1]))
-
-
-def _epoch(fabric: Fabric, model: nn.Module, network: nn.Module, averaged: nn.Module | None, optimizer: Any,
-           views: DepthBatch, loss: Loss, settings: TrainSettings, epoch: int, seed: int) -> tuple[float, float]:
-    """One pass, step for step that of `mdelib.train`, with one's own rows of each batch."""
-    generator = torch.Generator().manual_seed(1_000_003 * seed + epoch)
-    torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)) + fabric.global_rank)  # dropout
-    groups = torch.randperm(len(views), generator=generator).split(settings.batch)
-    if len(groups) > 1 and len(groups[-1]) < settings.batch:
-        groups = groups[:-1]
-    total, rate = 0.0, settings.lr
-    for index, rows in enumerate(groups):
-        step = epoch * len(groups) + index
-        rate = learning_rate(step, settings.epochs * len(groups), settings)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        image, depth, mask = (tensor[rows].to(fabric.device) for tensor in (views.image, views.depth, views.mask))
-        image, depth, mask = augment(image, depth, mask, settings.augmentation, generator)
-        mine = image[own_rows(len(rows), fabric.global_rank, fabric.world_size)]
-        pred = model(mine.contiguous(memory_format=torch.channels_last)).float()
-        value = loss(gathered(pred, fabric, len(rows)), depth, mask)
-        if not torch.isfinite(value):
-            raise FloatingPointError(f"the loss became {value.item()} in epoch {epoch + 1}, step {index + 1}: "
-                                     "lower lr or clip, or look at the depth of the training views")
-        optimizer.zero_grad(set_to_none=True)
-        fabric.backward(value * fabric.world_size)  # DDP takes the mean of the processes' gradients; the sum is wanted
-        fabric.clip_gradients(model, optimizer, max_norm=settings.clip, error_if_nonfinite=False)
-        optimizer.step()
-        if averaged is not None:
-            _average(averaged, network, min(settings.ema, (1 + step) / (10 + step)))
-        total += value.item()
-    return total / len(groups), rate

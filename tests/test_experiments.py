@@ -166,3 +166,14 @@ def test_masks_that_cannot_be_trained_are_refused(changes, words):
 
 def test_settings_without_masks_do_not_name_them():
     assert "sparse" not in RunSettings(network="bts", protocol="rooms").plain()
+
+
+def test_shuffled_labels_are_trained_as_the_networks_that_they_are_compared_with() -> None:
+    from mdelib.runs import needed
+
+    for run in load_experiment("shuffled_labels").runs("nyu", "study"):
+        true, reseeded = needed(run)
+        assert (true.seed, reseeded.seed) == (run.seed, run.seed + 1)
+        ours, theirs = run.settings.plain(), true.settings.plain()
+        aside = ("shuffled", "measures", "test_views")
+        assert {k: v for k, v in ours.items() if k not in aside} == {k: v for k, v in theirs.items() if k not in aside}

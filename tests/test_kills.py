@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from test_batch import NOTEBOOK, SHOW
 
 from mdelib.rehearsal import compared, differing, part_of_pack
 
@@ -31,20 +32,6 @@ variants: {a: {title: A}, b: {title: B, settings: {loss: l1}}}
 data: {scenes-rooms: {}}
 scales: {smoke: {seeds: [0]}}
 """
-NOTEBOOK = '''# %% [markdown]
-# # A notebook
-# %% tags=["parameters"]
-data = "scenes-rooms"
-scale = "lab"
-seed = 0
-device = "auto"
-# %%
-import pandas as pd
-from mdelib import course
-lesson = course.start("00", data=data, scale=scale, seed=seed, device=device)
-results = lesson.results("toy")
-lesson.table(pd.DataFrame([r.metrics for r in results]), "t", "A table.", sources=results)
-'''
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +49,7 @@ def toy_pack(folder: Path) -> Path:
     for name in ("mdelib", "Snakefile", "profiles"):
         (folder / name).symlink_to(HOME / name)
     (folder / "experiments/toy.yaml").write_text(EXPERIMENT)
-    (folder / "notebooks/src/00_toy.py").write_text(NOTEBOOK)
+    (folder / "notebooks/src/00_toy.py").write_text(NOTEBOOK.format(number="00", body=SHOW))
     return folder
 
 

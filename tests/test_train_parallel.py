@@ -36,9 +36,10 @@ class Toy(nn.Module):
         super().__init__()
         self.conv, self.norm = nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6) if norm else nn.GroupNorm(2, 6)
         self.head, self.spare = nn.Conv2d(6, 1, 1), nn.Linear(2, 2)
+        self.drop = nn.Dropout(0.0)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(torch.relu(self.norm(self.conv(x)))).exp()
+        return self.head(self.drop(torch.relu(self.norm(self.conv(x))))).exp()
 
 
 def l1(pred: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -49,18 +50,21 @@ def never(pred: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch
     return pred.mean() * float("nan")
 
 
-def parts(device: torch.device, *, norm: bool = False, loss=l1) -> tuple[nn.Module, DepthBatch, object]:
+def parts(device: torch.device, *, norm: bool = False, loss=l1, drop: float = 0.0
+          ) -> tuple[nn.Module, DepthBatch, object]:
     """Views whose masks differ much: of the first almost nothing is valid, of the last everything."""
     drawn = torch.Generator().manual_seed(3)
     image = torch.rand(11, 3, 12, 16, generator=drawn)
     depth = 1 + 2 * image.mean(1, keepdim=True) + torch.arange(11.0)[:, None, None, None] / 4
     valid = torch.rand(depth.shape, generator=drawn) < torch.linspace(0.02, 1, 11)[:, None, None, None]
     torch.manual_seed(0)
-    return Toy(norm), DepthBatch(tuple("abcdefghijk"), image, depth, valid), loss
+    network = Toy(norm)
+    network.drop.p = drop
+    return network, DepthBatch(tuple("abcdefghijk"), image, depth, valid), loss
 
 
-def alone(**options) -> tuple[nn.Module, list[dict[str, float]]]:
-    network, views, loss = parts(torch.device("cpu"))
+def alone(*, drop: float = 0.0, **options) -> tuple[nn.Module, list[dict[str, float]]]:
+    network, views, loss = parts(torch.device("cpu"), drop=drop)
     return network, fit(network, views, loss, SETTINGS, seed=1, **options)
 
 
@@ -121,10 +125,29 @@ def test_ones_own_predictions_keep_their_gradient_among_those_of_others() -> Non
     assert mine.grad.flatten().tolist() == pytest.approx([2 * 1 / 5, 2 * 2 / 5])
 
 
-def test_one_process_trains_exactly_as_the_plain_loop(tmp_path: Path) -> None:
-    train_parallel._train(Fabric(accelerator="cpu", devices=1), parts, SETTINGS, 1, tmp_path / "c.pt", _Silent())
+def test_a_shared_batch_adds_gradients_up_and_draws_its_own_dropout_in_each_epoch() -> None:
+    weight = nn.Conv2d(3, 1, 1, bias=False)
+    shared, image = train_parallel.SharedBatch(weight, Pair()), torch.ones(5, 3, 2, 2)
+    torch.manual_seed(40)
+    whole = shared(image)
+    assert whole.shape == (5, 1, 2, 2) and (whole[:3] == 7).all() and torch.equal(whole[3:], weight(image[3:]))
+    whole.sum().backward()
+    assert weight.weight.grad.flatten().tolist() == [2 * 8] * 3  # two rows of four pixels; DDP takes the mean
+    assert torch.initial_seed() == 41  # process 1
+    drawn = torch.rand(1)
+    shared(image)
+    assert torch.initial_seed() == 41 and torch.rand(1) != drawn  # within an epoch nothing is drawn again
+    torch.manual_seed(80)
+    shared(image)
+    assert torch.initial_seed() == 81
+
+
+@pytest.mark.parametrize("drop", [0.0, 0.3])
+def test_one_process_trains_exactly_as_the_plain_loop(drop: float, tmp_path: Path) -> None:
+    train_parallel._train(Fabric(accelerator="cpu", devices=1), partial(parts, drop=drop), SETTINGS, 1,
+                          tmp_path / "c.pt", _Silent())
     two, together = alone(checkpoint=tmp_path / "c.pt")
-    one, history = alone()
+    one, history = alone(drop=drop)
     assert losses(together) == losses(history)
     assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
 
