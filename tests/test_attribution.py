@@ -30,6 +30,7 @@ from mdelib.attribution import (
 from mdelib.attribution.grad_cam import coarsest_convolution
 from mdelib.models import create_model
 from mdelib.models.base import DepthNetwork, wrap
+from mdelib.references import reference
 
 GRADIENT_METHODS = (saliency, integrated_gradients, smoothgrad, input_x_gradient, grad_cam, occlusion)
 
@@ -408,3 +409,8 @@ def test_completeness_with_the_authors_weights(real_data) -> None:
     views = data.load("nyu", "test", root=real_data, count=4)
     image = torch.stack([resize_image(views[i].image, (192, 256)) for i in range(1)])
     assert _worst(model, image, None) <= 0.01
+
+
+def test_every_committed_map_of_meter_adds_up_to_one_percent() -> None:
+    run, = (r for r in reference("attribution_meter", "nyu", "study") if r.variant == "meter_integrated_gradients")
+    assert len(run.per_image["completeness"]) >= 100 and max(run.per_image["completeness"]) <= 0.01
