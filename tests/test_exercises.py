@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
+from wrong_answers import slips
 
 from mdelib import editions
 from mdelib.editions import list_sources
@@ -62,12 +64,19 @@ def test_no_blank_is_left_outside_the_exercises_and_each_has_hints(source: Path)
         assert len(hints) >= 2 and all(len(hint) > 8 for hint in hints)
 
 
-def typed(number: str, function: str, code: str) -> Any:
-    """What the notebook's own check says when `code` is typed where the dots are."""
+@cache
+def stub_of(number: str, function: str) -> tuple[str, str]:
+    """The cell with the blank of an exercise, and the name of its check."""
     source = next(source for source in list_sources() if source.stem.startswith(number))
     cells = build(source).cells
     stub = next(cell.source for cell in cells if f"def {function}(" in cell.source)
     (name,) = {name for cell in cells for name, given in ASKED.findall(cell.source) if given == function}
+    return stub, name
+
+
+def typed(number: str, function: str, code: str) -> Any:
+    """What the notebook's own check says when `code` is typed where the dots are."""
+    stub, name = stub_of(number, function)
     body = "\n".join(f"    {line}" for line in code.splitlines())
     scope: dict[str, Any] = {}
     exec(IMPORTS + ASKED.sub("", stub).replace("    ...  # your code", body), scope)
@@ -145,7 +154,75 @@ def test_the_first_measures_one_writes_name_their_mistakes() -> None:
 
 def test_every_notebook_has_a_wrong_answer_here() -> None:
     assert {number for number, *_ in WRONG} == {source.stem[:2] for source in list_sources()}
-    assert len(WRONG) >= 10
+
+
+@pytest.mark.parametrize("source", LESSONS, ids=lambda path: path.stem)
+def test_each_notebook_knows_ten_usual_mistakes(source: Path) -> None:
+    names = [name for kind, name in in_order(source) if kind == "check"]
+    assert sum(len(getattr(check, name).mistakes) for name in names) >= 10  # tests/test_checks.py tries them all
+
+
+SOLVED = re.compile(r"^def (my_\w+)\([^\n]*\n(?:(?!^def ).)*?    # <solution>\n(.*?)    # </solution>",
+                    re.MULTILINE | re.DOTALL)
+SOLUTIONS = [(source.stem[:2], function, dedent(code)) for source in list_sources()
+             for function, code in SOLVED.findall(source.read_text(encoding="utf-8"))]
+HARMLESS = {  # changes that leave the answer right, and why
+    "my_range": {"torch.arange(depth.shape[1])[None, :] -> torch.arange(depth.shape[1])",  # a row is broadcast anyway
+                 "(None, :) -> (:,)", "(None, :) -> (None,)",
+                 "u - intrinsics[0, 2] -> intrinsics[0, 2] - u",  # squared
+                 "v - intrinsics[1, 2] -> intrinsics[1, 2] - v"},
+    "my_mean_depth_map": {"mask.sum(0, keepdim=True) -> mask.sum(0)",  # the shape is free up to sides of 1
+                          "torch.where(mask, depth, 0.0).sum(0, keepdim=True) -> torch.where(mask, depth, 0.0).sum(0)",
+                          "count.clamp(min=1) -> count", "1 -> 0"},  # 0 / 0 is replaced
+    "my_delta1": {"torch.maximum(pred / target, target / pred) -> torch.maximum(target / pred, pred / target)"},
+    "my_expectation": {"40 -> 41", "200001 -> 200002"},  # a wider, a finer grid
+    "my_advantage": {"torch.arange(matrix.shape[1]) - own[:, None] -> own[:, None] - torch.arange(matrix.shape[1])"},
+    "my_sorted_transport": {"pred.sort().values - target.sort().values -> target.sort().values - pred.sort().values"},
+    "my_depth_mass": {"1e-06 -> 0"},
+    "my_exact_second": {  # what the balanced kernel sums to is 0, so its second moment is the same from anywhere
+        "torch.arange(len(second), dtype=second.dtype) - len(second) // 2 -> torch.arange(len(second), "
+        "dtype=second.dtype) + len(second) // 2",
+        "torch.arange(len(second), dtype=second.dtype) - len(second) // 2 -> len(second) // 2 - torch.arange("
+        "len(second), dtype=second.dtype)",
+        "torch.arange(len(second), dtype=second.dtype) - len(second) // 2 -> torch.arange(len(second), "
+        "dtype=second.dtype)",
+        "second - second.sum() * smooth -> second.sum() * smooth - second",  # the scale has the sign, too
+        "torch.arange(len(second), dtype=second.dtype) -> torch.arange(len(second))",
+        "len(second) // 2 -> len(second) * 2", "len(second) // 2 -> len(second)", "len(second) // 2 -> 2", "2 -> 3"},
+    "my_chord_loss": {"ours - true -> true - ours"},
+    "my_confidence_map": {"pred - target -> target - pred"},
+    "my_sparse_gradient": {"return torch.zeros_like(pred) -> return -torch.zeros_like(pred)",
+                           "return torch.zeros_like(pred) -> return torch.zeros_like(pred) * 2",
+                           "pred.clone() -> pred", "pred - target -> target - pred"},
+    "my_log_mass": {"(tail[:-1], tail[1:]) -> (tail[1:], tail[:-1])", "left - right -> right - left",
+                    "z[:-1] < 0 -> z[:-1] <= 0", "z[1:] >= 0 -> z[1:] > 0"},  # both formulas agree at 0
+    "my_decode": {"centres - depth -> depth - centres", "density < 1e-16 -> density <= 1e-16"},
+    "my_pooled_spread": {"values.var(1, correction=1) -> values.var(1)"},  # 1 is PyTorch's default
+    "my_f_ratio": {"values.mean(1).var(correction=1) -> values.mean(1).var()",
+                   "values.var(1, correction=1) -> values.var(1)"},
+    "my_completeness": {"attribution.sum() - change -> change - attribution.sum()"},
+    "my_agreement": {"(attribution - attribution.mean(), depth - depth.mean()) -> (depth - depth.mean(), "
+                     "attribution - attribution.mean())"},
+    "my_possible_error": {"rms ** 2 <= mean * largest * (1 + 1e-09) -> rms ** 2 < mean * largest * (1 + 1e-09)"},
+    "my_tolerant_verdict": {"low > 0 -> low >= 0"},  # 0 is inside the tolerance
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # wrong code may warn
+@pytest.mark.parametrize(("number", "function", "code"), SOLUTIONS, ids=[f"{n}-{name}" for n, name, _ in SOLUTIONS])
+def test_every_slip_in_a_solution_is_found(number: str, function: str, code: str) -> None:
+    found = slips(code)
+    passed = {change.split(": ", 1)[1] for change, wrong in found.items()
+              if typed(number, function, wrong).state != "failed"}
+    assert passed == HARMLESS.get(function, set())
+    exercise = getattr(check, stub_of(number, function)[1])
+    assert len(found) - len(passed) + len(exercise.mistakes) >= 10
+
+
+def test_solutions_pass_their_own_checks() -> None:
+    assert len(SOLUTIONS) == sum(kind == "check" for source in list_sources() for kind, _ in in_order(source))
+    assert {(function, typed(number, function, code).state) for number, function, code in SOLUTIONS} == {
+        (function, "passed") for _, function, _ in SOLUTIONS}
 
 
 def test_an_unusual_mistake_still_hears_what_was_expected() -> None:

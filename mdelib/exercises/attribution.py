@@ -118,10 +118,17 @@ EXERCISES = {
          "rank by magnitude: a large negative contribution is relevant"),
         (lambda a, s: (pixel_ranks(a[None], "least") < round(s * a.numel()))[0].double(),
          "those are the least relevant"),
+        (lambda a, s: (pixel_ranks(a[None]) <= round(s * a.numel()))[0].double(),
+         "that is one too many: ranks begin at 0"),
     )),
     "agreement": Exercise(_agreement, _pairs, (
         (lambda a, d: (a * d).mean(), "subtract both means and divide by both standard deviations"),
         (lambda a, d: _agreement(a, d).abs(), "the sign tells whether far or near pixels have the larger values"),
+        (lambda a, d: ((a - a.mean()) * (d - d.mean())).mean(),
+         "that is the covariance, which has units: divide by both standard deviations"),
+        (lambda a, d: (a * d).sum() / (a.square().sum() * d.square().sum()).sqrt(),
+         "that is the cosine, which is near 1 for any two positive maps: subtract both means first"),
+        (lambda a, d: _agreement(a, d).square(), "that is the share of variance explained, without a sign"),
     )),
     "curve_gap": Exercise(_gap, _curves, (
         (lambda f, m, b: (m - b).mean(), "the fractions are not evenly spaced: use torch.trapezoid"),

@@ -52,6 +52,7 @@ def _errors_of_one_kind(generator: torch.Generator) -> Iterator[tuple[str, tuple
     yield "mean 0.01, root mean square 0.1, no error above 1", (0.01, 0.1, 1.0)
     yield "a root mean square above the largest error", (0.2, 1.5, 1.0)
     yield "mean 0.5, root mean square 2, no error above 3", (0.5, 2.0, 3.0)
+    yield "mean 0.5, root mean square 0.65, no error above 0.8", (0.5, 0.65, 0.8)
 
 
 def _possible(mean: float, rms: float, largest: float) -> bool:

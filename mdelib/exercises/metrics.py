@@ -28,6 +28,7 @@ def _depth_pairs(generator: torch.Generator) -> Iterator[tuple[str, tuple[Tensor
         yield what, (pred, torch.where(mask, target, 0.0), mask)
     one = torch.ones(1, 1, 1, 1)
     yield "a single pixel", (3 * one, 2 * one, one.bool())
+    yield "a pixel that is exactly a quarter too far", (5 * one, 4 * one, one.bool())
 
 
 def _tolerant(low: float, high: float, direction: str, tolerance: float) -> str:
@@ -36,7 +37,8 @@ def _tolerant(low: float, high: float, direction: str, tolerance: float) -> str:
 
 def _intervals(generator: torch.Generator) -> Iterator[tuple[str, tuple[float, float, str, float]]]:
     """Intervals on either side of zero and around it, with a tolerance."""
-    for low, high in ((0.5, 1.0), (0.05, 1.0), (-1.0, -0.5), (-1.0, -0.05), (-0.2, 0.3), (0.02, 0.08)):
+    for low, high in ((0.5, 1.0), (0.05, 1.0), (-1.0, -0.5), (-1.0, -0.05), (-0.2, 0.3), (0.02, 0.08), (0.1, 0.7),
+                      (-0.7, -0.1)):
         for direction in ("greater", "smaller"):
             yield f"the interval {low} to {high} for '{direction}' and tolerance 0.1", (low, high, direction, 0.1)
 
@@ -86,6 +88,8 @@ def _view_stacks(generator: torch.Generator) -> Iterator[tuple[str, tuple[Tensor
     yield "views with every pixel known", (depth, torch.ones_like(mask))
     mask[:2] = True
     yield "views with holes", (torch.where(mask, depth, 0.0), mask)
+    alone = torch.arange(5)[:, None, None, None] == torch.arange(24).view(1, 1, 4, 6) % 5
+    yield "views that each know other pixels", (torch.where(alone, depth, 0.0), alone)
     mask = mask.clone()
     mask[..., 0, :] = False
     yield "views whose top row is sky", (torch.where(mask, depth, 0.0), mask)

@@ -65,15 +65,22 @@ EXERCISES = {
          "a mask of 1 keeps the pixel"),
         (lambda image, mask, mean: image * mask + mean[:, None, None], "a kept pixel must come out unchanged: the "
                                                                        "mean colour replaces, it is not added"),
+        (lambda image, mask, mean: mean[:, None, None] + (mask > 0.5) * (image - mean[:, None, None]),
+         "a share between 0 and 1 mixes the pixel with the colour; it is not rounded"),
+        (lambda image, mask, mean: image * mask + (1 - mask) * image.mean((1, 2))[:, None, None],
+         "fill with the given colour, which is that of all images, not with that of this image"),
     )),
     "keep_best": Exercise(_keep, _scores, (
         (lambda scores, count: scores > 0.5, "that is a threshold: how many pixels it keeps depends on the scores"),
         (lambda scores, count: scores <= scores.flatten().kthvalue(count).values, "those are the smallest scores"),
         (lambda scores, count: scores > scores.flatten().sort(descending=True).values[count - 1],
          "that is one too few: the last of the best belongs to them"),
+        (lambda scores, count: scores > scores.mean(), "the mean does not know how many are wanted"),
     )),
     "mask_auc": Exercise(_auc, _regions, (
         (_strict, "ties count half"),
+        (lambda mask, region: mask[region].mean() - mask[~region].mean(),
+         "that is a difference of means: count the pairs in which the one inside is larger"),
         (lambda mask, region: 1 - _auc(mask, region), "larger inside than outside, not the other way round"),
         (lambda mask, region: mask[region].sum() / mask.sum(), "that is the share of the mask in the region; compare "
                                                                "pairs of pixels, one inside and one outside"),
