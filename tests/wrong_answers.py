@@ -13,8 +13,8 @@ COMPARED = {ast.Lt: (ast.LtE, ast.Gt), ast.LtE: (ast.Lt, ast.GtE), ast.Gt: (ast.
 NAMES = {"mean": "sum", "sum": "mean", "max": "min", "min": "max", "maximum": "minimum", "minimum": "maximum",
          "argmax": "argmin", "argmin": "argmax", "std": "var", "exp": "log", "log": "exp", "sin": "cos", "cos": "sin",
          "amax": "amin", "amin": "amax", "all": "any", "any": "all",
-         "log_softmax": "softmax", "softmax": "log_softmax", "logsumexp": "sum", "cumsum": "cumprod", "cumprod": "cumsum", "zeros_like": "ones_like",
-         "ones_like": "zeros_like", "floor": "ceil", "ceil": "floor", "diff": "cumsum", "norm": "sum"}
+         "log_softmax": "softmax", "softmax": "log_softmax", "logsumexp": "sum", "cumsum": "cumprod",
+         "cumprod": "cumsum", "zeros_like": "ones_like", "ones_like": "zeros_like", "floor": "ceil", "ceil": "floor", "diff": "cumsum", "norm": "sum"}
 DROPPED = {"abs", "sqrt", "square", "clamp", "sort", "log", "exp", "float", "clone", "relu", "T"}
 
 
