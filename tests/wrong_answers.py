@@ -10,11 +10,12 @@ OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast
              ast.FloorDiv: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd}
 COMPARED = {ast.Lt: (ast.LtE, ast.Gt), ast.LtE: (ast.Lt, ast.GtE), ast.Gt: (ast.GtE, ast.Lt),
             ast.GtE: (ast.Gt, ast.LtE), ast.Eq: (ast.NotEq,), ast.NotEq: (ast.Eq,)}
-NAMES = {"mean": "sum", "sum": "mean", "max": "min", "min": "max", "maximum": "minimum", "minimum": "maximum",
-         "argmax": "argmin", "argmin": "argmax", "std": "var", "exp": "log", "log": "exp", "sin": "cos", "cos": "sin",
-         "amax": "amin", "amin": "amax", "all": "any", "any": "all",
-         "log_softmax": "softmax", "softmax": "log_softmax", "logsumexp": "sum", "cumsum": "cumprod",
-         "cumprod": "cumsum", "zeros_like": "ones_like", "ones_like": "zeros_like", "floor": "ceil", "ceil": "floor", "diff": "cumsum", "norm": "sum"}
+NAMES = {
+    "mean": "sum", "sum": "mean", "max": "min", "min": "max", "maximum": "minimum", "minimum": "maximum",
+    "argmax": "argmin", "argmin": "argmax", "std": "var", "exp": "log", "log": "exp", "sin": "cos", "cos": "sin",
+    "amax": "amin", "amin": "amax", "all": "any", "any": "all", "log_softmax": "softmax", "softmax": "log_softmax",
+    "logsumexp": "sum", "cumsum": "cumprod", "cumprod": "cumsum", "zeros_like": "ones_like",
+    "ones_like": "zeros_like", "floor": "ceil", "ceil": "floor", "diff": "cumsum", "norm": "sum"}
 DROPPED = {"abs", "sqrt", "square", "clamp", "sort", "log", "exp", "float", "clone", "relu", "T"}
 
 
