@@ -10,7 +10,7 @@ ifdef MDE_DATA
 export MDE_DATA := $(abspath $(MDE_DATA))
 endif
 
-.PHONY: help setup lab reproduce test study notebooks book bench peers audit lock clean
+.PHONY: help setup lab reproduce test offline study notebooks book bench peers audit lock clean
 .DEFAULT_GOAL := help
 
 help:       ## this list
@@ -34,6 +34,9 @@ reproduce: setup ## data, trainings, notebooks, report (DATA=scenes-rooms|nyu SC
 
 test: setup ## all tests, and every notebook at smoke scale
 	MDE_SCALE=smoke OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --nbval-lax --nbval-cell-timeout 600 tests notebooks/[0-9]*.ipynb
+
+offline: setup ## the same with the network cut, as in a room without internet (Linux)
+	unshare --map-root-user --net sh -c 'ip link set lo up && $(MAKE) test'
 
 study: setup ## the reference study on real NYU, several seeds (hours on CPU; resumable)
 	$(BIN)/mde reproduce --data nyu --scale study --cores $(CORES) --collect

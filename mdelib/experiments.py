@@ -22,7 +22,7 @@ __all__ = ["SCALES", "Attribution", "Distillation", "Experiment", "Points", "Run
            "ShuffledLabels", "Sparse", "Transfer", "list_experiments", "load_experiment"]
 
 SCALES = ("smoke", "lab", "study", "paper")
-Measures = Literal["depth", "edges", "dissection"]
+Measures = Literal["depth", "edges", "dissection", "relief"]
 
 
 class Strict(BaseModel):
@@ -223,13 +223,13 @@ class RunSettings(Strict):
 
     @model_validator(mode="after")
     def _points_are_complete(self) -> RunSettings:
-        alone = self.measures == ("depth",) and self.selectivity is None and self.sparse is None
-        if self.points is not None and (self.network != "fusanet" or not alone):
+        alone = self.selectivity is None and self.sparse is None
+        if self.points is not None and (self.network != "fusanet" or not alone or self.measures != ("depth",)):
             raise ValueError("the setting 'points' trains the network fusanet: name it, and leave 'measures', "
                              "'selectivity' and 'sparse' as they come")
         if self.transfer is not None and not (alone and self.train is None and self.weights is None):
             raise ValueError("the setting 'transfer' scores the network of another run: leave 'train', 'weights', "
-                             "'measures', 'selectivity' and 'sparse' as they come")
+                             "'selectivity' and 'sparse' as they come")
         return self
 
     @model_validator(mode="after")
@@ -243,7 +243,7 @@ class RunSettings(Strict):
         if not self.network.startswith("densedepth_"):
             raise ValueError(f"the setting 'distillation' trains a student of TIE-KD, not {self.network!r}: name "
                              "densedepth_mobilenetv2, densedepth_resnet18 or densedepth_resnet50")
-        if self.distillation.loss == "tie_kd" and self.network_options.get("head", "dpm") != "dpm":
+        if self.distillation.says_maps and self.network_options.get("head", "dpm") != "dpm":
             raise ValueError("TIE-KD's loss needs a student that says probabilities: set network_options to "
                              "{head: dpm}, or choose a response loss")
         return self

@@ -26,10 +26,11 @@ from mdelib.data.base import DepthBatch, DepthData, resize_depth
 from mdelib.data.cache import cached_tensors
 from mdelib.dgr import add_dgr
 from mdelib.dissection import dissection_measures
+from mdelib.distill.signed import SignedTraining
 from mdelib.distill.teachers import TeacherSource, learned_views, teacher_maps
 from mdelib.distill.training import StudentTraining, distillation_scores
 from mdelib.edges import edge_scores, region_errors
-from mdelib.experiments import Run, Selectivity, load_experiment
+from mdelib.experiments import Run, RunSettings, Selectivity, load_experiment
 from mdelib.fidelity import CONTROLS, attribution_scores, label_scores, shuffled_labels
 from mdelib.fusanet import FuSaNetLoss
 from mdelib.fusanet_scores import fusanet_scores
@@ -38,6 +39,7 @@ from mdelib.losses import LOSSES
 from mdelib.models.base import DepthNetwork
 from mdelib.names import check_name
 from mdelib.protocols import PROTOCOLS
+from mdelib.relief import relief_agreement
 from mdelib.selectivity import SelectivityRegulariser, depth_bin_edges
 from mdelib.sparse import MaskNetwork, MaskTraining, sparse_scores
 from mdelib.store import Result
@@ -103,7 +105,7 @@ def needed(run: Run) -> list[Run]:
 @lru_cache(maxsize=256)
 def _code(network: str, loss: str, trained: bool, measures: tuple[str, ...], regularised: bool, refined: bool,
           data: str, sparse: bool = False, points: bool = False, distilled: bool = False,
-          attribution: str | None = None, shuffled: tuple[str, ...] = ()) -> str:
+          attribution: str | None = None, shuffled: tuple[str, ...] = (), signed: bool = False) -> str:
     """The source behind a run. How results are stored and where they come from cannot change a number."""
     objects: list[Any] = [models.NETWORKS[network], evaluation.evaluate, evaluation.pooled]
     objects += [fit, cached_tensors] if trained else []
@@ -114,7 +116,9 @@ def _code(network: str, loss: str, trained: bool, measures: tuple[str, ...], reg
     objects += [attribution_scores] if attribution else []
     objects += [METHODS[attribution]] if attribution in METHODS else []
     objects += [shuffled_labels, label_scores, *(METHODS[method] for method in shuffled)] if shuffled else []
+    objects += [SignedTraining] if signed else []
     objects += [_edge_measures] if "edges" in measures else []
+    objects += [relief_agreement] if "relief" in measures else []
     objects += [dissection_measures, depth_bin_edges, cached_tensors] if "dissection" in measures else []
     objects += [_regularised] if trained and regularised else []
     objects += [add_dgr] if refined else []
@@ -143,7 +147,8 @@ def run_key(run: Run) -> str:
                       chosen.network_options.get("dgr") is not None, run.data, chosen.sparse is not None,
                       chosen.points is not None, chosen.distillation is not None,
                       chosen.attribution.method if chosen.attribution else None,
-                      tuple(chosen.shuffled.methods) if chosen.shuffled else ()),
+                      tuple(chosen.shuffled.methods) if chosen.shuffled else (),
+                      chosen.distillation is not None and chosen.distillation.loss == "tie_kd_signed"),
         **({"teachers": [_teacher(run, one).key for one in chosen.distillation.asked]} if chosen.distillation else {}),
         **({"needed": [run_key(one) for one in needed(run)]}
            if chosen.sparse or chosen.transfer or chosen.attribution or chosen.shuffled else {})})
@@ -267,8 +272,8 @@ def _depth_task(run: Run, device: str | torch.device) -> Task:
     model = (_fixed(run, device)[0] if chosen.transfer else _network(run)).to(device)
     loss = partial(LOSSES[chosen.loss], **chosen.loss_options)
     minimised = _regularised(loss, model, units) if chosen.train and units and units.weight else nullcontext(loss)
-    extra = partial(_edge_measures, size=chosen.size) if "edges" in chosen.measures else None
-    score = partial(evaluation.evaluate, model, protocol=chosen.protocol, size=chosen.size, device=device, extra=extra)
+    score = partial(evaluation.evaluate, model, protocol=chosen.protocol, size=chosen.size, device=device,
+                    extra=_further(chosen))
     return Task(model, model, minimised, lambda test: (*score(test), {}))
 
 
@@ -303,10 +308,10 @@ def _distill_task(run: Run, device: str | torch.device) -> Task:
     maps = {name: partial(teacher_maps, _teacher(run, name), size=chosen.size, folder=store.runs_root() / "cache",
                           device=device) for name in setting.asked}
     torch.manual_seed(run.seed)
-    model = StudentTraining(_network(run), setting.loss, **setting.options).to(device)
-    extra = partial(_edge_measures, size=chosen.size) if "edges" in chosen.measures else None
+    build = SignedTraining if setting.loss == "tie_kd_signed" else partial(StudentTraining, loss=setting.loss)
+    model = build(_network(run), **setting.options).to(device)
     score = partial(distillation_scores, model.student, protocol=chosen.protocol, size=chosen.size, device=device,
-                    teachers={name: maps[name] for name in setting.compared}, extra=extra,
+                    teachers={name: maps[name] for name in setting.compared}, extra=_further(chosen),
                     top_rows=setting.top_rows(chosen.size[0]))
     return Task(model, model.student, nullcontext(model.loss), score,
                 partial(learned_views, maps.get(setting.teacher), _data(run, chosen.train_split, lazy=True)))
@@ -365,6 +370,13 @@ def _regularised(loss: Loss, model: DepthNetwork, chosen: Selectivity) -> Select
 
 def _edges(chosen: Selectivity) -> torch.Tensor:
     return depth_bin_edges(chosen.bins, chosen.min_depth, chosen.max_depth)
+
+
+def _further(chosen: RunSettings) -> Callable[..., dict[str, torch.Tensor]] | None:
+    """What is measured of every view beside the protocol's errors: called with prediction, truth and mask."""
+    asked = [partial(_edge_measures, size=chosen.size)] if "edges" in chosen.measures else []
+    asked += [relief_agreement] if "relief" in chosen.measures else []
+    return (lambda *maps: {name: value for one in asked for name, value in one(*maps).items()}) if asked else None
 
 
 def _edge_measures(pred: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, *,

@@ -35,6 +35,7 @@ FILES = {
                 "tie_kd": {"title": "A"},
                 "made": {"title": "B", "settings": {"distillation": {"teacher": "made",
                                                                      "compare": ["given", "made"]}}},
+                "signed": {"title": "E", "settings": {"distillation": {"loss": "tie_kd_signed"}}},
                 "truth": {"title": "C", "settings": {"distillation": {"teacher": "truth"}}},
                 "baseline": {"title": "D", "settings": {"network_options": {"head": "regression"},
                                                         "distillation": {"teacher": "truth", "loss": "si"}}}},
@@ -266,6 +267,23 @@ def test_the_truth_and_a_teacher_give_different_students(place: Path) -> None:
     assert not torch.equal(heads[0], heads[1]) and heads[2].shape == heads[1].shape
 
 
+def test_the_sign_of_the_covariance_is_a_loss_of_its_own(place: Path) -> None:
+    execute(run_of("signed"))
+    one, other = (network("toy", variant, "scenes-rooms", "smoke", 0) for variant in ("signed", "tie_kd"))
+    assert not torch.equal(one.bottom.weight, other.bottom.weight)
+
+
+def test_a_finished_student_is_scored_once_more(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    common = {name: value for name, value in FILES["toy"]["common"].items() if name not in ("train", "distillation")}
+    later = {**FILES["toy"], "name": "later", "variants": {"tie_kd": {"title": "A"}}, "common": {
+        **common, "measures": ["depth", "relief"], "transfer": {"run": "toy/tie_kd", "data": "scenes-rooms"}}}
+    monkeypatch.setitem(FILES, "later", later)
+    run, = Experiment(**later).runs("scenes-rooms", "smoke", seeds=[0])
+    found, made = execute(run), execute(run_of())
+    assert found.per_image["abs_rel"] == made.per_image["abs_rel"] and not found.history
+    assert all(-1 <= value <= 1 for value in found.per_image["relief"])
+
+
 def test_a_teacher_from_a_run_is_trained_first(place: Path) -> None:
     run = run_of("made")
     assert [one.address for one in needed(run)] == ["plain/cnn/scenes-rooms-smoke/seed0"]
@@ -278,7 +296,7 @@ def test_a_teacher_from_a_run_is_trained_first(place: Path) -> None:
 
 def test_what_counts_changes_the_key(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cases = [run_of(), run_of(seed=1), run_of(sigma=0.2), run_of(alpha=0.2), run_of(normalize="linear"),
-             run_of(top=0.3), run_of("made"), run_of("truth"), run_of("baseline"),
+             run_of(top=0.3), run_of(loss="tie_kd_signed"), run_of("made"), run_of("truth"), run_of("baseline"),
              run_of(teachers={**run_of().settings.distillation.teachers,
                               "given": Teacher(network="segformer", weights="rooms_transformer", size=(32, 48))})]
     keys = [run_key(one) for one in cases]

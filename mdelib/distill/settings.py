@@ -44,7 +44,8 @@ class Distillation(Strict):
 
     Attributes:
         teacher: a name of `teachers`, or ``"truth"``.
-        loss: ``"tie_kd"``, or a response loss of `mdelib.distill.objectives`.
+        loss: ``"tie_kd"``, ``"tie_kd_signed"`` (`mdelib.distill.signed`), or a response loss of
+            `mdelib.distill.objectives`.
         alpha, beta, sigma, mass, normalize, direction, forward_sigma: of `mdelib.distill.objectives.tie_kd_loss`.
         ssim_weight: of the response losses.
         top: share of the image's rows, at the top, that do not count in the loss and in the comparison with teachers;
@@ -54,7 +55,7 @@ class Distillation(Strict):
     """
 
     teacher: str = "truth"
-    loss: Literal["tie_kd", "ssim", "mse", "si", "ssim_si", "ssim_mse"] = "tie_kd"
+    loss: Literal["tie_kd", "tie_kd_signed", "ssim", "mse", "si", "ssim_si", "ssim_mse"] = "tie_kd"
     alpha: float = Field(0.1, ge=0, le=1)
     beta: float = Field(10.0, gt=0)
     sigma: float = Field(0.8, gt=0, allow_inf_nan=False)
@@ -86,6 +87,11 @@ class Distillation(Strict):
         """The teachers whose maps are needed, each once."""
         return tuple(dict.fromkeys([*([self.teacher] if self.teacher != "truth" else []), *self.compared]))
 
+    @property
+    def says_maps(self) -> bool:
+        """Whether the loss needs a student that says probabilities."""
+        return self.loss.startswith("tie_kd")
+
     def top_rows(self, height: int) -> int:
         """Rows that do not count in an image of `height` rows."""
         return round(self.top * height)
@@ -94,6 +100,6 @@ class Distillation(Strict):
     def options(self) -> dict[str, Any]:
         """What `mdelib.distill.training.StudentTraining` is called with, beside the student and the loss."""
         names = ("alpha", "beta", "sigma", "mass", "normalize", "direction", "forward_sigma")
-        own = {name: getattr(self, name) for name in names} if self.loss == "tie_kd" else {
+        own = {name: getattr(self, name) for name in names} if self.says_maps else {
             "ssim_weight": self.ssim_weight}
-        return {**own, "top": self.top if self.crop == "all" or self.loss == "tie_kd" else 0.0}
+        return {**own, "top": self.top if self.crop == "all" or self.says_maps else 0.0}
