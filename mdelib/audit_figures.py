@@ -20,6 +20,7 @@ __all__ = ["SHADES", "between_papers", "possible_region", "printed_percent", "qu
            "verdict_bars"]
 
 SHADES = {"holds": COLOURS[2], "holds only with": COLOURS[4], "contradicted": COLOURS[1], "cannot be checked": "0.75"}
+HATCHES = {"holds only with": "..", "contradicted": "///"}  # so that the verdicts differ in grey as well
 METRICS = {"abs_rel": "AbsRel", "rmse": "RMSE", "delta1": "δ1"}
 
 
@@ -29,10 +30,12 @@ def verdict_bars(counts: pd.DataFrame) -> Figure:
     left = np.zeros(len(counts))
     for verdict in counts.columns:
         values = counts[verdict].to_numpy()
-        axis.barh(range(len(counts)), values, left=left, color=SHADES[verdict], label=verdict)
+        axis.barh(range(len(counts)), values, left=left, color=SHADES[verdict], label=verdict, ec="white",
+                  hatch=HATCHES.get(verdict))
         for place, (start, value) in enumerate(zip(left, values, strict=True)):
             if value:
-                axis.text(start + value / 2, place, value, ha="center", va="center", fontsize=9)
+                axis.text(start + value / 2, place, value, ha="center", va="center", fontsize=9,
+                          bbox={"boxstyle": "round,pad=0.15", "fc": SHADES[verdict], "lw": 0})
         left += values
     axis.set(yticks=range(len(counts)), yticklabels=counts.index, xlabel="claims")
     axis.invert_yaxis()
@@ -80,7 +83,7 @@ def quantities(found: Sequence[Audited]) -> Figure:
     axis.axvspan(-1, 1, color="0.85", lw=0, zorder=0)
     axis.set(yticks=range(len(names)), yticklabels=names, xlim=(-9.5, 9.5), ylim=(len(names) - 0.4, -0.6),
              xlabel="recomputed − printed (half units of the last printed digit)")
-    axis.tick_params(axis="y", labelsize=7)
+    axis.tick_params(axis="y", labelsize=8)
     return figure
 
 
@@ -107,14 +110,14 @@ def between_papers(pairs: Mapping[str, tuple[pd.Series, pd.Series, pd.Series]]) 
 
     Args:
         pairs: what is compared -> the numbers of either paper, and half a unit of the first one's last digit, each
-            indexed by metric (keys of `METRICS`). Green is equal up to that.
+            indexed by metric (keys of `METRICS`). Green dots are equal up to that, orange diamonds are not.
     """
     figure, axes = new_figure(1, len(METRICS), height=0.27 * len(pairs) + 0.9, sharey=True)
     for axis, (metric, title) in zip(axes, METRICS.items(), strict=True):
         for place, (one, two, half) in enumerate(pairs.values()):
             apart, equal = 100 * (two[metric] / one[metric] - 1), abs(two[metric] - one[metric]) <= half[metric] + 1e-9
             axis.plot([0, apart], [place, place], color="0.6", lw=1)
-            axis.plot(apart, place, "o", color=COLOURS[2 if equal else 1], ms=6)
+            axis.plot(apart, place, "o" if equal else "D", color=COLOURS[2 if equal else 1], ms=6)
         axis.axvline(0, color="0.4", lw=1)
         axis.set(title=title, xlabel="second / first − 1 (%)")
     axes[0].set_yticks(range(len(pairs)), list(pairs), fontsize=8)

@@ -130,7 +130,8 @@ def selectivity_curves(panels: Mapping[str, Mapping[str, tuple[Sequence[Tensor],
     for axis, (layer, networks) in zip(axes[0], panels.items(), strict=True):
         for index, (title, (real, shuffled)) in enumerate(networks.items()):
             for seed, units in enumerate(real):
-                axis.plot(range(1, len(units) + 1), units.sort(descending=True).values.numpy(), ".-",
+                axis.plot(range(1, len(units) + 1), units.sort(descending=True).values.numpy(),
+                          "os^Dv"[index % 5] + "-", ms=3,
                           color=COLOURS[index], lw=1.4, alpha=0.8, label=None if seed else title)
             if shuffled:
                 control = torch.stack([units.sort(descending=True).values for units in shuffled]).mean(0)
@@ -140,7 +141,8 @@ def selectivity_curves(panels: Mapping[str, Mapping[str, tuple[Sequence[Tensor],
             axis.axhline(expected, color="0.4", ls=":", lw=1.4, label="uniform law")
         axis.set(title=layer, xlabel="unit, sorted", ylim=(0, 1))
     axes[0, 0].set_ylabel("depth selectivity DS")
-    figure.legend(*axes[0, -1].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    figure.legend(*axes[0, -1].get_legend_handles_labels(), loc="outside lower center", frameon=False,
+                  ncols=max(3, 1 + max(map(len, panels.values()))))
     return figure
 
 
@@ -212,13 +214,14 @@ def unit_grid(units: Sequence[UnitView], *, columns: int = 2) -> Figure:
     """Image, mask of the pixels predicted in the unit's depth range, and the unit's map: you2021, Figs 9 and 10.
 
     Args:
-        units: in reading order. columns: groups of three beside each other.
+        units: in reading order. columns: groups of three beside each other, at most.
 
     Raises:
         ValueError: no units.
     """
     if not units:
         raise ValueError("no units to draw: give at least one UnitView")
+    columns = min(columns, len(units))
     height, width = units[0].image.shape[-2:]
     rows = -(-len(units) // columns)
     figure, axes = new_figure(rows, 3 * columns, height=(WIDTH - 0.6) / (3 * columns) * height / width + 0.24,

@@ -177,10 +177,11 @@ def depth_statistics(parts: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
     bins = np.geomspace(min(v.min() for v in values.values()), max(v.max() for v in values.values()), 60)
     for index, (title, (depth, mask)) in enumerate(parts.items()):
         shares = np.histogram(values[title], bins)[0] / len(values[title])
-        often.stairs(100 * shares, bins, color=COLOURS[index], lw=1.8, label=title)
+        style = {"color": COLOURS[index], "ls": ("-", "--", "-.")[index % 3], "label": title}
+        often.stairs(100 * shares, bins, lw=1.8, **style)
         known = mask.sum(dim=(0, 1, 3))
         profile = _plain(depth.where(mask, 0.0).sum(dim=(0, 1, 3)) / known)  # NaN in a row that nobody knows
-        where.plot(profile, np.linspace(0, 1, len(profile)), color=COLOURS[index], label=title)
+        where.plot(profile, np.linspace(0, 1, len(profile)), **style)
     for axes in (often, where):
         axes.set(xscale="log", xlabel="depth (m)")
         ticks = [t for t in (0.2, 0.5, 1, 2, 5, 10, 20, 50) if bins[0] < t < bins[-1]]
@@ -259,4 +260,5 @@ def interval_plot(axes: Axes, labels: Sequence[str], centres: Sequence[float],
         axes.plot(centre, index, "o", color=colour)
     axes.axvline(0, color="0.5", lw=1, zorder=0)
     axes.set_yticks(range(len(labels)), labels)
-    axes.invert_yaxis()
+    if not axes.yaxis_inverted():  # panels that share the axis turn it once
+        axes.invert_yaxis()

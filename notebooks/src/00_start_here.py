@@ -11,8 +11,8 @@
 # | cirillo2025 | Shedding Light on Depth | which pixels does the answer hang on? |
 # | you2021 | Towards Interpretable Deep Networks for Monocular Depth Estimation | what does one unit of a network stand for? |
 # | yao2023 | Improving Depth Gradient Continuity in Transformers | how few pixels are enough? |
-# | huynh2021 | FuSaNet | which few depth measurements help most? |
-# | choi2024 | TIE-KD | what can a small network learn from any large one? |
+# | huynh2021 | Monocular Depth Estimation Primed by Salient Point Detection and Normalized Hessian Loss (FuSaNet) | which few depth measurements help most? |
+# | choi2024 | TIE-KD: Teacher-Independent and Explainable Knowledge Distillation | what can a small network learn from any large one? |
 #
 # Before one asks *why* a network answers as it does, one must know what it is asked. So this notebook has three
 # parts: what a depth map is, what the data sets hold, and what a real network makes of them. Nothing needs to be
@@ -86,7 +86,7 @@ lesson.say(f"A depth map is an image with one number a pixel: metres. This one h
 points = geometry.backproject(room.depth[None], room.intrinsics)[0]
 x, height, z = (channel.flatten().numpy() for channel in points)
 floor_first = np.argsort(-height)  # y points down; what is higher is drawn later
-ceiling = room.extras["objects"].flatten().numpy() == 3
+ceiling = room.extras["objects"].flatten().numpy() == 3  # drawn, it would hide the room
 keep = floor_first[~ceiling[floor_first]]
 colours = room.image.permute(1, 2, 0).reshape(-1, 3).numpy()
 figure, axis = figures.new_figure(1, 1, height=4.6)
@@ -323,15 +323,16 @@ lesson.figure(figure, "prior_maps",
                   "bottom and far in the middle.")
 
 # %% [markdown]
-# Remember the last row of the table. A network that scores no better has learned nothing from the picture. An
+# Remember the last row of the table. A network that scores no better has not shown that it looks at the picture. An
 # explanation that would suit the prior as well explains nothing about the network.
 
 # %% [markdown]
 # ## One prediction with a real network
 #
 # Two networks are at hand in this pack, at most. The **lab CNN** is Hu et al.'s network (2019), narrowed, and trained
-# on rendered rooms; it is in the pack's folder `weights`. **METER-XXS** (Papa et al. 2023) is the light network that
-# cirillo2025 explains. Its authors published weights trained on NYU; `mde data meter` fetches them.
+# on rendered rooms; it is in the pack's folder `weights`. **METER** (Papa et al. 2023) is the light network that
+# cirillo2025 explains; **METER-XXS** is its smallest size. Its authors published weights trained on NYU;
+# `mde data meter` fetches them.
 
 # %%
 def at_hand(weights):
@@ -400,7 +401,7 @@ kinds = {"position prior": "the mean of training views", "lab CNN": "rendered ro
          "METER-XXS": "NYU, by its authors"}
 table = pd.DataFrame([
     {"network": name, "trained on": kinds[name],
-     "parameters": f"{models.count_parameters(networks[name]):,}",
+     "parameters": f"{models.count_parameters(networks[name]) or prior_map.numel():,}",
      **{title: float(errors[key].mean()) for key, title in titles.items()}}
     for name, errors in scores.items()])
 lesson.table(table, "networks",
@@ -436,12 +437,12 @@ lesson.say(f"The {main} goes from an AbsRel of {here['abs_rel'].mean():.3f} on {
 
 # %% [markdown]
 # If giving the scale away mends the numbers, the shapes were right and only the metres were wrong. If it does not, the
-# network does not understand the place. Keep the two apart when a paper tests on a second data set, as huynh2021 does.
+# shapes are wrong too. Keep the two apart when a paper tests on a second data set, as huynh2021 does.
 #
 # ## The authors' weights on photographs
 #
 # Pictures of NYU may not be republished, numbers may. This is METER-XXS as its authors released it, measured on the
-# NYU test views that are at hand, in the crop that everybody uses (Eigen et al. 2014).
+# NYU test views that are at hand, in the crop of Eigen et al. (2014), which most papers use.
 
 # %%
 live = released and lesson.data == "nyu"
@@ -470,13 +471,13 @@ for entry in pd.concat([meter_sizes, hu]).itertuples():
     with torch.device("meta"):  # shapes without numbers: no memory is needed
         count = models.count_parameters(models.create_model(entry.row, scale="paper")) / 1e6
     digit = 0.001 if entry.row.startswith("meter") else 0.1
-    rows.append({"network": entry.row, "published (M)": entry.value, "ours (M)": f"{count:.3f}",
+    rows.append({"network": entry.row, "theirs (M)": entry.value, "ours (M)": f"{count:.3f}",
                  "apart by (last digits)": round(abs(count - entry.value) / digit, 1),
-                 "published in": entry.source})
+                 "from": entry.source})
 print(pd.DataFrame(rows).to_string(index=False))
 
 # %% [markdown]
-# The last digit of a published count is rounded, so up to half a digit is agreement. The three METERs agree. Hu et al.'s
+# The last digit of their count is rounded, so up to half a digit is agreement. The three METERs agree. Hu et al.'s
 # network is one digit off, less than a thousandth of its size. We do not know why.
 
 # %% [markdown]
@@ -577,7 +578,7 @@ lesson.table(pd.DataFrame([
 # %% [markdown]
 # **Where results come from.** A training is described in a file in `experiments`, run once, and kept in `runs` under a
 # key. The key is made from the settings, the data and the code that can change the numbers. If the key still fits, the
-# result is loaded; if not, it is made again. A number in a table was therefore never typed. The small print under a
+# result is loaded; if not, it is made again. A result in a table was therefore never typed. The small print under a
 # table names the commit that made it.
 #
 # **Making everything again.** `make reproduce` prepares the data, trains what is missing, runs all notebooks and
@@ -633,9 +634,9 @@ check.mean_depth_map(my_mean_depth_map)
 #
 # - Eigen, Puhrsch and Fergus, *Depth Map Prediction from a Single Image using a Multi-Scale Deep Network* (2014): where
 #   the task, the errors and the crop come from.
-# - Dijk and de Croon, *How Do Neural Networks See Depth in Single Images?* (2019): networks do use the position in the
-#   picture, more than the size of things.
+# - Dijk and de Croon, *How Do Neural Networks See Depth in Single Images?* (2019): the networks that they looked
+#   at use the position in the picture, and not the size of things.
 # - Hartley and Zisserman, *Multiple View Geometry*, chapter 6: the camera matrix, properly.
 #
 # Then go on with notebook 01. AbsRel, RMSE and δ1 stood in the tables above as if they were facts of nature. They are
-# conventions, and a change of convention moves them more than many a new network does.
+# conventions, and a change of convention can move them more than a new network does.

@@ -105,7 +105,7 @@ lesson.say(f"Ten lines give **{mine:.4f}**, the library gives **{library:.4f}**,
 # %% [markdown]
 # ## Twelve measures
 #
-# Twelve measures are in use. With the error $e = \hat d - d$ and the log error $g = \ln \hat d - \ln d$:
+# Twelve measures are common. With the error $e = \hat d - d$ and the log error $g = \ln \hat d - \ln d$:
 
 # %% tags=["nbval-check-output"]
 WORDS = {
@@ -120,7 +120,7 @@ WORDS = {
     "irmse": ("√ mean (1/d̂ − 1/d)², in 1/m", "The same, but large errors count more."),
     "delta1": ("share of pixels with max(d̂/d, d/d̂) < 1.25", "How many pixels are within a factor of 1.25?"),
     "delta2": ("… < 1.25² = 1.5625", "How many are within a factor of 1.56?"),
-    "delta3": ("… < 1.25³ ≈ 1.953", "How many are within a factor of two?")}
+    "delta3": ("… < 1.25³ ≈ 1.953", "How many are within a factor of 1.95?")}
 lesson.table(pd.DataFrame([(name, *WORDS[name]) for name in WORDS], columns=["measure", "formula", "in words"]),
              "measures", "The twelve measures. Up to irmse smaller is better; for the three deltas larger is.")
 
@@ -189,10 +189,11 @@ rows = [{"protocol": p.name, "crop": p.crop or "none", "depth counts (m)": f"{p.
         for p in PROTOCOLS.values()]
 lesson.table(pd.DataFrame(rows), "protocols",
              "Every protocol of the library and who uses it. Mirror: the prediction is averaged with that of "
-             "the mirrored image.")
+             "the mirrored image. Clamped: predictions beyond the range of depths are set to its ends. δ: the ratio "
+             "must be below 1.25, or may be equal to it.")
 
 # %% [markdown]
-# Three columns need a picture. A **crop** says which part of the view counts. **Pooling** says what is
+# Three columns need a word. A **crop** says which part of the view counts. **Pooling** says what is
 # averaged first. **Scale given** means that the prediction is first multiplied, or stretched and shifted, so
 # that it fits the truth as well as possible.
 
@@ -203,10 +204,11 @@ for index, crop in enumerate((None, "hu_centre", "eigen_nyu")):
     kept = np.argwhere(crop_mask(*size, crop).numpy())
     (top, left), (bottom, right) = kept.min(0), kept.max(0) + 1
     axis.add_patch(patches.Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False, lw=3,
-                                     clip_on=False, ec=figures.COLOURS[(6, 1, 5)[index]], label=f"{crop or 'none'}: "
+                                     ls=("-", "--", "-.")[index], clip_on=False,
+                                     ec=figures.COLOURS[(6, 1, 5)[index]], label=f"{crop or 'none'}: "
                                      f"{100 * len(kept) / (size[0] * size[1]):.0f} % of the view"))
 axis.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
-lesson.figure(figure, "crops", "The indoor crops. Eigen et al.'s drops a frame, most of it on top.",
+lesson.figure(figure, "crops", "The indoor crops. Eigen et al.'s drops a frame that is narrowest below.",
               alt="A view with three nested rectangles, one for each crop.")
 
 # %% [markdown]
@@ -423,11 +425,11 @@ axis.add_patch(patches.Rectangle(((width - 1216) // 2, height - 352), 1216, 352,
 for index, (crop, b) in enumerate(boxes.items()):
     (top, left), (bottom, right) = b.min(0), b.max(0) + 1
     axis.add_patch(patches.Rectangle((left, top), right - left, bottom - top, fill=False, lw=2.5, label=crop,
-                                     ec=figures.COLOURS[index]))
+                                     ls=("-", "--", "-.")[index], ec=figures.COLOURS[index]))
 axis.set(xlim=(-5, width + 5), ylim=(height + 5, -5), aspect="equal", xlabel="column", ylabel="row")
 axis.legend(loc="upper left", ncols=3)
 lesson.figure(figure, "kitti",
-              "KITTI's full view (grey), the 352×1216 part that networks see (dashed), and what counts under "
+              "KITTI's full view (grey), the 352×1216 part that networks see (thin dashes), and what counts under "
               "three crops.", alt="A wide frame with a dashed inner frame and three coloured rectangles.")
 
 # %% tags=["nbval-check-output"]
@@ -490,18 +492,19 @@ lesson.figure(figure, "published",
 close = huynh.loc[huynh["rel"] <= 0.12, "rmse"].sort_values()
 edge = int(np.argmax(np.diff(close)))
 gap = huynh.at["Hu et al.", "rmse"] / huynh.at["BTS", "rmse"] - 1
+rel = huynh.loc[close.index, "rel"]
 lesson.say(f"""Take the {len(close)} networks with an AbsRel of at most 0.12. They fall into two groups:
 {edge + 1} with an RMSE up to {close.iloc[edge]:.3f} m and {len(close) - edge - 1} from
-{close.iloc[edge + 1]:.3f} m on, with nothing between. AbsRel does not know of these groups. What else
-separates them?
+{close.iloc[edge + 1]:.3f} m on, with nothing between. In AbsRel the same two groups touch: one goes up to
+{rel.iloc[:edge + 1].max():.3f}, the other begins at {rel.iloc[edge + 1:].min():.3f}. What else separates them in RMSE?
 
 We know the protocol of one in each. BTS averages per-image RMSEs and scores the sensor's raw depth, with
 Eigen et al.'s crop. Hu et al. take the root of the mean square and score in-painted depth, nearly uncropped.
 The table puts Hu et al. {100 * gap:.0f} % above BTS in RMSE, but
-{100 * (huynh.at['Hu et al.', 'rel'] / huynh.at['BTS', 'rel'] - 1):.0f} % in AbsRel. Hu et al.'s way of
-scoring alone makes **{100 * (factor - 1):.0f} %** with {where}. So a part of the gap is not about networks,
-and the table cannot say how large a part. Verdict on this pair: **not comparable** until both are scored
-alike. For the other rows the table does not say how they were scored.""")
+{100 * (huynh.at['Hu et al.', 'rel'] / huynh.at['BTS', 'rel'] - 1):.0f} % in AbsRel. With {where}, Hu et al.'s
+way of scoring alone makes **{100 * (factor - 1):.0f} %**, on one and the same true depth. So a part of
+the gap is not about networks, and the table cannot say how large a part. Verdict on this pair: **not
+comparable** until both are scored alike. For the other rows the table does not say how they were scored.""")
 
 # %% [markdown]
 # ## A column that cannot be

@@ -148,7 +148,7 @@ for axis, response in zip(axes, draw_responses(16, 3, generator=generator)):
     axis.set(title=f"DS = {depth_selectivity(response[None]).item():.2f}", xlabel="bin", yticks=[], ylim=(0, 1))
 for index, bins in enumerate((2, 8, 64)):
     drawn = depth_selectivity(draw_responses(bins, trials, generator=generator))
-    axes[3].hist(drawn, np.linspace(0, 1, 61), density=True, histtype="step", lw=1.8,
+    axes[3].hist(drawn, np.linspace(0, 1, 61), density=True, histtype="step", lw=1.8, ls=("-", "--", "-.")[index],
                  color=figures.COLOURS[index], label=f"{bins} bins, mean {drawn.mean():.3f}")
 axes[3].axvline(1 / 3, color="0.3", lw=1, ls=":")
 axes[3].set(xlabel="selectivity of a random unit", yticks=[])
@@ -233,7 +233,8 @@ axis.annotate("f(½) = ⅓", (0.5, 1 / 3), (8, 9), textcoords="offset points")
 axis.set(xlabel="u: mean of the others, relative to the largest", ylabel="selectivity", ylim=(0, 1))
 axis.legend(loc="upper right")
 lesson.figure(figure, "jensen", "The curve is bent upwards. Small u gain more than large u lose, so the mean of f(u) "
-              "lies above f of the mean. The wider u is spread, the more.",
+              "lies above f of the mean. The wider u is spread, the more. The "
+              "histograms have a scale of their own.",
               alt="A falling convex curve of selectivity against u with two histograms of u around one half.")
 
 # %% [markdown]
@@ -306,7 +307,8 @@ left.errorbar(counts, simulated[:, 0], 1.96 * simulated[:, 1], fmt="o", ms=4, co
 left.set(xscale="log", xlabel="bins N", ylabel="expected selectivity")
 for order in range(4):
     gap = [abs(expected_selectivity_series(int(k), order) - e) for k, e in zip(counts, exact, strict=True)]
-    right.plot(counts, gap, ".-", color=figures.COLOURS[order], label=("1/3 alone", "+ 1 term", "+ 2 terms", "+ 3 terms")[order])
+    right.plot(counts, gap, "os^D"[order] + "-", ms=4, color=figures.COLOURS[order],
+               label=("1/3 alone", "+ 1 term", "+ 2 terms", "+ 3 terms")[order])
 
 # %%
 right.set(xscale="log", yscale="log", xlabel="bins N", ylabel="error of the series")
@@ -443,7 +445,8 @@ for index, (axis, (title, curves)) in enumerate(zip(axes, shown.items(), strict=
     axis.plot(curves.T, lw=1, color="0.5" if index == 0 else figures.COLOURS[index - 1], alpha=0.7)
     axis.set(title=title, xlabel="depth bin (near to far)", ylim=(0, 1.03))
 axes[0].set(ylabel="response, relative\nto the unit's largest")
-lesson.figure(figure, "real_responses", "One line a unit. Real responses are smooth in depth and of every shape.",
+lesson.figure(figure, "real_responses", "One line a unit. Real responses are smoother in depth than random "
+              "ones.",
               alt="Jagged lines of random units beside smooth lines of the units of two layers.")
 
 # %%
@@ -588,7 +591,7 @@ lesson.say(f"""- **Another view** leaves {mean_of(other, 'decoder'):.3f} and {me
   {mean_of('true depth', 'decoder'):.3f} and {mean_of('true depth', 'mff'):.3f} with the true depth. That much comes
   without the depth of this view: from position in the picture, and from the number of views.
 - **Before training**, with the true depth, the layers have {mean_of(blank_name, 'decoder'):.3f} and
-  {mean_of(blank_name, 'mff'):.3f}. A network that has learned nothing is no unit at random either.""")
+  {mean_of(blank_name, 'mff'):.3f}. Units of a network that has learned nothing are no random units either.""")
 
 # %%
 lesson.say(f"""Does one of them say 1/3? The null of other views averages {mean_of(other, 'decoder'):.3f} in D and
@@ -618,7 +621,8 @@ for size in sizes:
 figure, axis = figures.new_figure(height=3.1)
 for index, (name, values) in enumerate(growth.items()):
     mean, spread = np.array(values).T
-    axis.errorbar(sizes, mean, spread, fmt="o-", ms=4, capsize=2, color=figures.COLOURS[index], label=name)
+    axis.errorbar(sizes, mean, spread, fmt="os^Dv"[index] + "-", ms=4, capsize=2,
+                  color=figures.COLOURS[index], label=name)
 axis.axhline(1 / 3, color="0.4", ls=":", label="1/3")
 axis.set(xscale="log", xlabel="test views", ylabel="mean selectivity of MFF", ylim=(0, None))
 axis.set_xticks(sizes, [str(v) for v in sizes])
@@ -633,7 +637,10 @@ first, last = ({name: values[i][0] for name, values in growth.items()} for i in 
 lesson.say(f"""From {sizes[0]} to {sizes[-1]} views, the mean of MFF goes from {first['true depth']:.3f} to
 {last['true depth']:.3f} with the **true** depth, and from {first[other]:.3f} to {last[other]:.3f} with that of another
 view. The largest of noisy numbers is too large, so selectivity is biased upwards when data are few. Whoever
-compares a DS on a small set with one on a large set, or either with 1/3, compares sample sizes too.""")
+compares a DS on a small set with one on a large set, or either with 1/3, compares sample sizes too.
+
+The last step, from {sizes[-2]} to {sizes[-1]} views, still moves the null of other views by
+{growth[other][-1][0] - growth[other][-2][0]:+.3f}. So these views cannot say how much of it is position.""")
 
 # %% [markdown]
 # ## Unit by unit
@@ -687,7 +694,7 @@ lesson.say(f"Of {sum(map(len, real.values()))} units, 1/3 and the unit's own nul
 #
 # The supplement does not say on which bins and views its null is to be used. Our bins end at the last percentile, so
 # that each has pixels of many views. The bins of the authors' NYU code go from 0.75 to 10 m. Here is the same network
-# with those, and with bins of one width.
+# with those, and with bins of one width. (*sid*: bins that grow with distance, as above.)
 
 # %%
 choices = {"percentiles, sid (ours)": edges, "0.75 to 10 m, sid (authors' NYU code)": depth_bin_edges(16, 0.75, 10.0),
@@ -715,7 +722,7 @@ lesson.table(pd.DataFrame(rows), "bins", "Mean selectivity of both layers under 
 #   every rendered room is. In a video, neighbouring frames would have to move together.
 # - **How many repetitions.** With 99 the smallest possible p is 0.01. The table counts at 0.05 and prints how many
 #   units chance alone would let pass; it does not correct for looking at many units.
-# - **One network.** It is small, was trained on rendered rooms, and from one seed. Other networks have other numbers.
+# - **One network.** It is small and comes from one seed. Other networks have other numbers.
 #   That the null moves from layer to layer is the point.
 #
 # ## Verdict
@@ -731,8 +738,8 @@ lesson.say(f"""| claim | verdict |
 | Eq 6, the expectation of DS is 1/3 | **{states['6']} N → ∞**; at 64 bins {expected_selectivity(64):.4f} |
 
 Eq 6 divides two means where the mean of a ratio is asked for. At the 64 bins of the authors' code that costs
-{expected_selectivity(64) - 1 / 3:.4f}. What costs more is the assumption under it. Another law of random responses
-gives anything from {min(at64.values()):.2f} to {max(at64.values()):.2f}, and the units of a real network with the
+{expected_selectivity(64) - 1 / 3:.4f}. What costs more is the assumption under it. Under the five laws above a
+random unit averages from {min(at64.values()):.2f} to {max(at64.values()):.2f}, and the units of a real network with the
 depth of other rooms average {mean_of(other, 'decoder'):.2f} in one layer and {mean_of(other, 'mff'):.2f} in the next.
 **Do not compare a unit with 1/3. Compare it with itself, on the depth of other views.**""")
 

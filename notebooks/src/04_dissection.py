@@ -147,7 +147,7 @@ lesson.figure(dissection_figures.dissection_maps(panels, edges), "baseline_units
 
 # %% [markdown]
 # Most lines are wide. Many units say "near" or "far"; few say "two metres". Neighbours in the list look alike: several
-# units do the same work.
+# units answer alike.
 #
 # ## The same table without the loop
 #
@@ -333,7 +333,7 @@ lesson.figure(dissection_figures.task_plot(panels, stored_table(of(runs, "hu")[0
 # %% [markdown]
 # In numbers: the rank correlation of both, and the share of units whose *best* bin is exactly, or nearly, the assigned
 # one. A best bin drawn at random would be right for about one unit in sixteen, and right or next to it for one in six.
-# Units whose bin holds no pixel (grey above) had no task.
+# Units whose bin holds no pixel (grey above) had no task; they count as misses.
 
 # %%
 def task_rows(runs, place):
@@ -408,7 +408,7 @@ for name, network in longer.items():
 # %% [markdown]
 # On rendered rooms, some of the selective units of the second figure light up along the top of the picture, whatever is
 # there. In these rooms that is where far things are. By the table they are selective for a depth; by the eye, for a
-# place. The control with shuffled depth was made to tell the two apart, and further down it will.
+# place. The control with shuffled depth was made to tell the two apart; further down we use it.
 #
 # Choose for yourself. The second picture is the predicted depth inside the unit's strongest bin; everything else is
 # grey.
@@ -480,7 +480,8 @@ def findings_of(runs):
 
 findings, study_findings = findings_of(results), findings_of(study)
 lesson.table(verdicts.findings_table(findings, results), "verdicts",
-             f"On {lesson.info.title}. For accuracy, `agrees` means more accurate, `disagrees` less.", sources=results)
+             f"On {lesson.info.title}. For accuracy, `agrees` means more accurate, `disagrees` less. n: seeds × views. "
+             "One seed gives no verdict, whatever its interval.", sources=results)
 
 # %%
 if study_findings:
@@ -518,10 +519,10 @@ lesson.table(gained, "gains", "Interpretable minus baseline, test views: for the
              "the difference of both.", sources=[*results, *study])
 
 # %% [markdown]
-# The control gains too, and that is no accident. Depth follows the place in the image: the floor in front is near in
+# The control can gain too, and there is a reason. Depth follows the place in the image: the floor in front is near in
 # almost every room. A unit that learns its range learns its place as well, and another view's depth map still fits
-# that place. The units that light up along the top of the picture did just that. So part of the gain is selectivity for
-# *where*, not for *how far*. Only the third row speaks of depth itself.
+# that place. The units that light up along the top of the picture look like that. Such a gain is selectivity for
+# *where*, not for *how far*. Only the third row speaks of depth itself, and only where its interval leaves out 0.
 
 # %% [markdown]
 # ## Silence a unit
@@ -543,14 +544,15 @@ def ablations(runs, network):
 for runs, name, place in ((results, "ablation", lesson.info.title), (study, "ablation_nyu", "NYU, reference study")):
     if of(runs, "hu"):
         drawing = dissection_figures.ablation_maps(ablations(runs, "hu"), stored_table(of(runs, "hu")[0], "edges"))
-        lesson.figure(drawing, name, f"{place}, layer D: the error in each bin with one unit silent, minus without.",
+        lesson.figure(drawing, name, f"{place}, layer D: the error in each bin with one unit silent, minus without. "
+                      "Grey: bins without a pixel in the views that were used.",
                       alt="Red and blue matrices of silenced units by depth bins, with a frame in every line.",
                       sources=of(runs, "hu"))
 
 # %% [markdown]
 # One number for each unit: the mean growth of the error in its own range (its strongest bin and one to either side),
-# minus the mean growth in all other bins. Above zero, the unit hurts its own range more. Two more: how often the bin
-# that is hurt most lies in the unit's own range, beside how often it would if it were drawn at random; and whether
+# minus the mean growth in all other bins. Above zero, silence hurts the unit's own range more. Two more: how often the
+# bin that is hurt most lies in the unit's own range, beside how often it would if it were drawn at random; and whether
 # more selective units have a larger advantage (rank correlation). For units that are zero elsewhere part of this is
 # built in: a unit that gives nothing there has nothing to take away.
 
@@ -629,13 +631,17 @@ show_study("bts", {"train": 5, "test": 6})
 # %%
 streets = lesson.reference("dissection", "scenes-streets")
 show_study("bts", {"train": 7, "test": 8}, streets, "rendered streets", "streets")
+words = [f"{row['selectivity of']} {row['gain']:+.3f} ({row['95 % interval']})" for row in gains(streets, "streets")]
+if words:
+    lesson.say(f"Interpretable minus baseline on the test views of rendered streets: {'; '.join(words)}.")
 
 # %%
 counterpart = lesson.network("dissection", "bts_interpretable_strong")
 response = response_table(counterpart, "decoder.iconv1", views, bts_edges, empty="nan")["decoder.iconv1"]
 seen = selective_views(counterpart, "decoder.iconv1", response, bts_edges)
 lesson.figure(dissection_figures.unit_grid(seen), "bts_maps",
-              "Selective units of iconv1, as above. Red is positive, blue negative; in the supplement: Figure 10.",
+              "Selective units of iconv1, chosen as above. Red is positive, blue negative; in the "
+              "supplement: Figure 10.",
               alt="Groups of three pictures: a view, a mask, and a signed activation map.")
 
 # %% [markdown]
@@ -724,9 +730,12 @@ lesson.say(f"On NYU, in the reference study:\n\n{in_words(study_findings)}" if s
 # %%
 for place, rows in gained[gained["selectivity of"] == "beyond control"].groupby("on", sort=False):
     words = "; ".join(f"{row['network']} {row['gain']:+.3f} ({row['95 % interval']})" for _, row in rows.iterrows())
-    lesson.say(f"{place}, selectivity on test views beyond the control of shuffled depth: {words}.")
+    known = [span for span in rows["95 % interval"] if " to " in span]
+    above = f" Intervals above zero: {sum(s.startswith('+') for s in known)} of {len(known)}." if known else ""
+    lesson.say(f"{place}, selectivity on test views beyond the control of shuffled depth: {words}.{above}")
 for place, rows in silent.groupby("on", sort=False):
-    sure = "" if rows["low"].isna().all() else f", with an interval above zero in {(rows['low'] > 0).sum()}"
+    sure = "" if rows["low"].isna().all() else (f", with an interval above zero in {(rows['low'] > 0).sum()} "
+                                              f"of the {rows['low'].notna().sum()} that have one")
     lesson.say(f"{place}: a silent unit hurts its own depth range more than the rest, on average, in "
                f"{(rows['advantage'] > 0).sum()} of {len(rows)} layers{sure}.")
 

@@ -95,8 +95,8 @@ for divide_by in ("before", "after"):
 print("7.4 is printed for {:.2f} to {:.2f} %".format(*my_range("7.4")))
 
 # %% [markdown]
-# Compared to the baseline, no rounding gives 7.4 %. Divided by the **student's** error, it fits. The authors computed how
-# much larger the baseline's error is than the student's, which is always the larger number.
+# Compared to the baseline, no rounding gives 7.4 %. Divided by the **student's** error, it fits. That is by how
+# much the baseline's error is larger than the student's, which is always the larger number.
 #
 # The library does the same for any expression over cells. `prints("7.4", …)` is the question above.
 
@@ -152,7 +152,7 @@ digits for exact numbers accuses the innocent.""")
 #
 # "Outperforms", "best", "state of the art" are ranks. Before you check one, decide three things: on **which metrics**,
 # against **which rows**, and what a **tie** is. *Surpassed all on all metrics* must be ahead everywhere; *state of the
-# art* must not be beaten.
+# art* must not be beaten. Below: FuSaNet's place in each column, and whether it is alone there in front.
 
 # %% tags=["nbval-check-output"]
 nyu = read_sheet("huynh2021", "table1")
@@ -170,8 +170,8 @@ Say which of the two you mean when you report a contradiction.""")
 # %% [markdown]
 # ## Words need a reading
 #
-# "Generally", "comparable", "favourably" have no truth value. The audit gives each a reading **before** it looks, and
-# writes it down. Where no fair reading exists, the verdict is *cannot be checked*.
+# "Generally", "comparable", "favourably" have no truth value. The audit gives each a reading and writes it
+# down, so that you can choose another. Where no fair reading exists, the verdict is *cannot be checked*.
 
 # %%
 vague = [one for one in found if one.claim.audit and one.claim.audit.judged and '"' in one.claim.audit.judged]
@@ -194,8 +194,10 @@ lesson.figure(audit_figures.size_against_error(sheets, "FuSaNet"), "sizes", "Par
 rho = {name: spearman(sheet.column("params").drop("FuSaNet"), sheet.column("rmse").drop("FuSaNet"))
        for name, sheet in sheets.items()}
 verdict = by_id["huynh2021-abs-compromise"].words
-lesson.say(" ".join(f"{name}: rank correlation {value:+.2f}." for name, value in rho.items())
-           + f" Where larger is better it would be well below zero. Verdict: **{verdict}**.")
+lesson.say(" ".join(f"{name}: rank correlation {value:+.2f} over {len(sheets[name].values) - 1} baselines."
+                    for name, value in rho.items())
+           + " Where larger is better it would be well below zero. So few rows prove little about networks in general, "
+           f"but the sentence is about them. Verdict: **{verdict}**.")
 
 # %% [markdown]
 # ## Impossible as printed
@@ -205,7 +207,7 @@ lesson.say(" ".join(f"{name}: rank correlation {value:+.2f}." for name, value in
 #
 # $$\Big(\tfrac{1}{n}\sum |e_i|\Big)^2 \le \tfrac{1}{n}\sum e_i^2,$$
 #
-# because a variance is not negative. So every row must lie above the diagonal.
+# because a variance is not negative. So every row must lie on or above the diagonal.
 
 # %%
 sun = read_sheet("huynh2021", "table3")
@@ -215,8 +217,9 @@ lesson.figure(audit_figures.possible_region(sun.column("imae"), sun.column("irms
 
 # %% [markdown]
 # A second one takes two papers. yao2023 heads a column of its KITTI table $\log_{10}$. Let $r$ be the ratio of predicted
-# and true depth. Where $r$ is within 1.25, $|\ln r|$ is at most $\frac{\ln 1.25}{0.2}\,|r - 1|$; where it is outside, the
-# δs say for how many pixels. yao2023 prints AbsRel, huynh2021 the δs of the same network. Together they bound the mean:
+# and true depth. Where $r$ is within 1.25, $|\ln r|$ is at most $\frac{\ln 1.25}{0.2}\,|r - 1|$. Where it is outside, the
+# δs say for how many pixels, and no ratio is beyond 80 m to 1 mm. yao2023 prints AbsRel, huynh2021 the δs of the same
+# network. Together they bound the mean:
 
 # %% tags=["nbval-check-output"]
 kitti, deltas = (read_sheet(paper, name).values.loc["DPT"] for paper, name in (("yao2023", "table3"),
@@ -228,8 +231,8 @@ print(f"mean |ln r| is at most {bound:.3f}; a mean |log10 r| of {kitti['rmse_log
       f"{kitti['rmse_log'] * np.log(10):.3f}")
 
 # %% [markdown]
-# The column cannot be what its head says. It is the root mean square of $\ln r$, which other papers call RMSElog, and whose
-# size fits. Who copies "Log10" from this table into his own compares two different things.
+# The column cannot be what its head says. Its size fits the root mean square of $\ln r$, which other papers call
+# RMSElog. Who copies "Log10" from this table into his own compares two different things.
 #
 # ## One network, two papers
 #
@@ -259,11 +262,13 @@ for name, paper, sheet in (("BTS", "huynh2021", "table2"), ("AdaBins", "yao2023"
 
 # %%
 lesson.figure(audit_figures.between_papers(pairs), "between", "The second paper's number against the first one's. "
-              "Green: equal as printed, up to rounding. The lower three are networks of one name trained again, or two networks.",
+              "Green dots: equal as printed, up to rounding; orange diamonds: not. The lower three are "
+              "networks of one name trained again, or two networks.",
               alt="Dots at zero for equal numbers, off zero for numbers that differ between two papers.")
 moved = [name for name, (one, two, half) in pairs.items() if ((two - one).abs() > half + 1e-9).any()]
 dpt = by_id["yao2023-tab2-dpt"]
-lesson.say(f"{len(moved)} of {len(pairs)} pairs differ somewhere. One moves a result, DPT on NYU: {dpt.instead}")
+lesson.say(f"{len(moved)} of {len(pairs)} pairs differ somewhere. One moves a result: DPT on NYU. "
+           f"Its authors report another number than yao2023. {dpt.instead}")
 
 # %% [markdown]
 # ## Every claim
@@ -337,7 +342,8 @@ chosen = ["choi2024-sec4.3-percent", "choi2024-sec4.3-average", "choi2024-sec4.3
           "huynh2021-abs-range", "huynh2021-abs-sota-nyu", "huynh2021-abs-compromise", "huynh2021-tab3-inverse",
           "yao2023-tab2-dgr", "yao2023-sec1-sota-kitti", "yao2023-sec4.2-kitti-rmse", "yao2023-sec4.2-efficacy",
           "yao2023-sec4.1-rise-transformer", "you2021-eq6-ratio"]
-lesson.say("| where | claim | verdict |\n|---|---|---|\n" + "\n".join(map(line, chosen)))
+lesson.say("A selection; all claims are in the table above.\n\n| where | claim | verdict |\n|---|---|---|\n"
+           + "\n".join(map(line, chosen)))
 
 # %% [markdown]
 # An audit says nothing about whether a method works. A table can be right and the experiment weak, and a sentence can be
@@ -430,6 +436,6 @@ check.place_with_ties(my_place)
 #
 # - Nuijten et al., Behavior Research Methods 2016: statcheck, which recomputed the p-values of thirty thousand articles.
 # - Brown and Heathers, Social Psychological and Personality Science 2017: the GRIM test, which asks whether a printed mean
-#   is possible for a whole number of people.
+#   is possible where so many people gave whole-number answers.
 # - Musgrave, Belongie, Lim, ECCV 2020 (arXiv 2003.08505): a whole field's progress, measured again.
 # - In this course: notebook 01 on what moves a metric, notebook 16 on what our own experiments say.
