@@ -131,8 +131,9 @@ def size_against_error(tables: Mapping[str, pd.DataFrame], *, accented: str = "F
             mine = name == accented
             axis.plot(row["params"], row["rel"], "D" if mine else "o", color=COLOURS[int(mine)], ms=7 if mine else 5)
             if mine or name in (table["params"].idxmax(), table["rel"].idxmax(), table["rel"].drop(accented).idxmin()):
-                axis.annotate(name, (row["params"], row["rel"]), (0, 7), textcoords="offset points", ha="center",
-                              fontsize=8)
+                below = name == table["params"].idxmax()
+                axis.annotate(name, (row["params"], row["rel"]), (0, -13 if below else 7), textcoords="offset points",
+                              ha="center", fontsize=8)
         axis.set(xscale="log", title=title, xlabel="weights (million)", ylabel="REL")
         axis.margins(0.15)
     return figure

@@ -83,7 +83,7 @@ def relief_panels(reliefs: Mapping[str, tuple[Tensor, Tensor]], row: int) -> Fig
         axes[2 * index].set(title=f"{title}:\npicture", xticks=[], yticks=[])
         axes[2 * index].spines[:].set_visible(False)
         show_depth(axes[2 * index + 1], depth, f"{title}:\ndepth", limits=(min(lows), max(highs)))
-        axes[-1].plot(depth[row].numpy(), color=COLOURS[index], label=title)
+        axes[-1].plot(depth[row].numpy(), color=COLOURS[index], ls=("-", "--")[index % 2], label=title)
     axes[-1].invert_yaxis()
     axes[-1].set(title="section, from above", xlabel="x (pixels)", ylabel="depth (pixels)")
     axes[-1].legend(fontsize=8)

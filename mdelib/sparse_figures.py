@@ -20,6 +20,7 @@ __all__ = ["cost_of_covering", "error_over_sparseness", "exchange", "where_masks
 
 REGIONS = {"image_edges": "edges of the picture", "depth_edges": "edges of the depth",
            "object_borders": "borders of objects"}
+MARKERS = "osD^v"
 CONTROLS = {"random": "random pixels", "image_edges": "edges of the picture", "depth_edges": "edges of the depth"}
 
 
@@ -52,7 +53,8 @@ def cost_of_covering(shares: Tensor, parts: Mapping[str, Mapping[str, Sequence[f
     figure, axes = new_figure(1, len(ends), height=2.8, sharey=True)
     for axis, (network, (shut, whole)) in zip(np.atleast_1d(axes), ends.items(), strict=True):
         for index, (title, curves) in enumerate(parts.items()):
-            axis.plot([0, *shares.tolist()], [shut, *curves[network]], color=COLOURS[index], label=title)
+            axis.plot([0, *shares.tolist()], [shut, *curves[network]], color=COLOURS[index], label=title, ms=4,
+                      marker=MARKERS[index])
         axis.plot([0, 1], [shut, whole], color="0.5", ls=":", lw=1)
         axis.set(title=network, xlabel="share that is kept")
     np.atleast_1d(axes)[0].set_ylabel("$L_{dif}$")
@@ -71,27 +73,28 @@ def error_over_sparseness(panels: Mapping[str, Sequence[Result]], networks: Mapp
     figure, axes = new_figure(1, len(panels) + 1, height=3.0)
     for axis, (place, results) in zip(axes, panels.items(), strict=False):
         for name, title in networks.items():
-            colour = colour_of(name, list(networks))
+            look = (colour_of(name, list(networks)), MARKERS[list(networks).index(name)])
             share, rmse, veil, whole = (np.append(by_lambda(results, name, m)[1][::-1], [])
                                         for m in ("sparseness", "rmse", "rmse_uniform", "rmse_full"))
             if len(share):
-                _trade(axis, [*share, 1], [*rmse, whole.mean()], colour, "-", title)
-                _trade(axis, [*share, 1], [*veil, whole.mean()], colour, "--", None)
+                _trade(axis, [*share, 1], [*rmse, whole.mean()], look, "-", title)
+                _trade(axis, [*share, 1], [*veil, whole.mean()], look, "--", None)
         axis.set(title=place, xlabel="sparseness (mean of the mask)")
     for name, title in networks.items():
-        _trade(axes[-1], printed[f"{name}_sparseness"], printed[f"{name}_rmse"], colour_of(name, list(networks)), "-",
-               title)
+        look = (colour_of(name, list(networks)), MARKERS[list(networks).index(name)])
+        _trade(axes[-1], printed[f"{name}_sparseness"], printed[f"{name}_rmse"], look, "-", title)
     axes[-1].set(title="Table 1 of the paper (NYU)", xlabel="sparseness (mean of the mask)")
     axes[0].set_ylabel("RMSE (m)")
     axes[0].legend()
     return figure
 
 
-def _trade(axes: Axes, share: Sequence[float], rmse: Sequence[float], colour: str, line: str,
+def _trade(axes: Axes, share: Sequence[float], rmse: Sequence[float], look: tuple[str, str], line: str,
            label: str | None) -> None:
     order = np.argsort(np.asarray(share, float), kind="stable")
-    axes.plot(np.asarray(share, float)[order], np.asarray(rmse, float)[order], marker="o", ms=4, color=colour, ls=line,
-              label=label)
+    colour, marker = look
+    axes.plot(np.asarray(share, float)[order], np.asarray(rmse, float)[order], marker=marker, ms=4, color=colour,
+              ls=line, label=label)
     axes.set_xlim(-0.03, 1.05)
 
 
@@ -112,7 +115,7 @@ def exchange(panels: Mapping[str, Sequence[Result]], networks: Mapping[str, str]
                      **{title: (of_network(results, name), f"rmse_{key}_") for key, title in CONTROLS.items()}}
             for index, (title, (runs, start)) in enumerate(lines.items()):
                 share, rmse = _over_share(runs, start)
-                axis.plot(share, rmse, marker="o", ms=4, color=COLOURS[index], label=title,
+                axis.plot(share, rmse, marker=MARKERS[index], ms=5, color=COLOURS[index], label=title,
                           ls="-" if index < 2 else "--")
             for run in own[:1]:
                 axis.axhline(run.metrics["rmse_full"], color="0.5", ls=":", lw=1)
@@ -135,15 +138,15 @@ def _over_share(results: Sequence[Result], start: str) -> tuple[list[int], list[
 
 
 def where_masks_lie(panels: Mapping[str, Sequence[Result]], networks: Mapping[str, str]) -> Figure:
-    """AUC of masks with kinds of edges over λ, one panel a kind, one colour a network, one marker a data set."""
+    """AUC of masks with kinds of edges over λ, one panel a kind; colour and marker say the network, line the data."""
     figure, axes = new_figure(1, len(REGIONS), height=WIDTH / 3, sharey=True)
     for axis, (region, title) in zip(axes, REGIONS.items(), strict=True):
-        for (place, results), marker in zip(panels.items(), ("o", "s"), strict=False):
-            for name, network in networks.items():
+        for (place, results), line in zip(panels.items(), ("-", "--"), strict=False):
+            for marker, (name, network) in zip(MARKERS, networks.items(), strict=False):
                 lam, auc = by_lambda(results, name, f"auc_{region}")
                 if np.isfinite(auc).any():
                     axis.plot(lam, auc, marker=marker, color=colour_of(name, list(networks)), ms=5,
-                              ls="-" if marker == "o" else "--", label=f"{network}, {place}")
+                              ls=line, label=f"{network}, {place}")
                 known = by_lambda(results, name, f"auc_{region}_of_gradient")[1]
             if np.isfinite(known).any():
                 axis.axhline(np.nanmean(known), color="0.4", ls=":", lw=1)

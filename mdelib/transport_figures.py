@@ -49,10 +49,10 @@ def draw_quantiles(axes: Axes, x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> No
     """
     share = np.linspace(0, 1, 2001)
     curves = []
-    for where, mass, name, colour in ((x, a, "prediction", COLOURS[0]), (y, b, "truth", COLOURS[1])):
+    for where, mass, name, colour, line in ((x, a, "prediction", COLOURS[0], "-"), (y, b, "truth", COLOURS[1], "--")):
         edges = (mass.cumsum(0) / mass.sum()).numpy()
         curves.append(where.numpy()[np.searchsorted(edges, share).clip(max=len(where) - 1)])
-        axes.plot(share, curves[-1], color=colour, label=name)
+        axes.plot(share, curves[-1], color=colour, ls=line, label=name)
     axes.fill_between(share, *curves, color="0.75", label="what has to move")
     axes.set(xlabel="share of the mass", xlim=(0, 1))
     axes.legend()

@@ -47,7 +47,8 @@ lesson = course.start("05", data=data, scale=scale, seed=seed, device=device)
 # ## First the picture
 #
 # Two networks from notebook 02, a CNN and a Transformer. Here is a view, what stays of it under three kinds of masks,
-# and what each network makes of the rest. All three masks keep the same number of pixels.
+# and what each network makes of the rest. All three masks keep the same number of pixels. The third one knows the true
+# depth.
 
 # %%
 NAMES = {"cnn": "CNN", "transformer": "Transformer"}
@@ -84,11 +85,12 @@ explore(draw, {"share": [2, 5, 10, 25, 50, 75], "choice": list(CHOICES)},
         alt="A room with {share} % of its pixels left ({choice}), and five depth maps.")
 
 # %% [markdown]
-# A covered pixel is not black. It gets the mean colour of photographs, which a network's first layer turns into zero:
+# A covered pixel is not black. It gets the mean colour $\mu$ of photographs, which a network's normalisation turns into
+# zero:
 #
 # $$I' = \mu + M\,(I - \mu) .$$
 #
-# A mask $M$ may also hold shares between 0 and 1. A pixel of 0.3 keeps its colour's direction and loses contrast.
+# A mask $M$ may also hold shares between 0 and 1. A pixel of 0.3 keeps three tenths of its contrast.
 #
 # What is a fair zero point? A network with its eyes shut. Give it the mean colour everywhere.
 
@@ -104,8 +106,8 @@ full = {name: depth_of(name, few.image) for name in NAMES}
 nothing = torch.zeros_like(few.depth)
 shut = {name: depth_of(name, few.image, nothing) for name in NAMES}
 row = {"ground truth": room.depth[0], **{f"{title}, eyes shut": shut[name][0] for name, title in NAMES.items()}}
-lesson.figure(figures.image_rows([row], height=2.2), "shut", "A room, and what each network sees without a picture: "
-              "the depth that rooms have on average.", alt="A depth map and two smooth maps without objects.")
+lesson.figure(figures.image_rows([row], height=2.2), "shut", "A room, and what each network answers to a "
+              "picture of one colour.", alt="A depth map and two smooth maps without objects.")
 
 # %%
 RANGE = {name: float(hu_loss(shut[name], full[name]) - hu_loss(full[name], full[name])) for name in NAMES}
@@ -115,20 +117,23 @@ rows = [{"network": title, "RMSE, eyes open (m)": error(full[name], few), "eyes 
 lesson.table(pd.DataFrame(rows), "range", f"Errors against the truth, and the loss of the next section, on {len(few)} "
              "test views.")
 
+# %%
+blind = {title: error(shut[name], few) / error(full[name], few) - 1 for name, title in NAMES.items()}
+lesson.say("Keep these numbers in mind. Without any picture the error grows by "
+           + " and ".join(f"{share:.0%} ({title})" for title, share in blind.items())
+           + ". Rooms resemble each other, and small networks do not read much more than that from a picture.")
+
 # %% [markdown]
-# Keep these numbers in mind. A mask that covers everything is not as bad as it sounds, because rooms resemble each
-# other.
-#
 # ## What a mask is trained for
 #
 # Eq 5: the depth of the covered picture should be that of the whole picture, and the mask should be small.
 #
 # $$\min_M \; L_{dif}\big(N(I),\, N(I \odot M)\big) + \lambda\, \overline{M}$$
 #
-# $N$ is fixed. Its own depth is the target; the true depth plays no part. $L_{dif}$ is Hu et al.'s loss with three
-# terms, for depth, slopes and normals; each is $-\ln 2$ when both agree. (The paper divides by "the number of sparse
-# pixels", which would make the second term constant for a binary mask. Hu et al.'s code takes the mean over all
-# pixels, and so do we.)
+# $N$ is fixed. Its own depth is the target; the true depth plays no part. $\overline{M}$ is the mean of the mask.
+# $L_{dif}$ is Hu et al.'s loss (notebook 01) with terms for depth, slopes along x and y, and normals. When both depth
+# maps agree it is $3 \ln \frac12$, its least value. (The paper divides by the "number of sparse pixels", which would
+# make the second term constant for a binary mask. Hu et al.'s code takes the mean over all pixels, and so do we.)
 
 # %%
 def my_objective(network, image, mask, lam):
@@ -224,10 +229,19 @@ lesson.say(f"With {float(sparsest.mean()):.0%} of the contrast left, chosen well
            f"{distance(depth_of('transformer', room.image, sparsest)):.2f} m. A veil of the same faintness moves it by "
            f"{distance(depth_of('transformer', room.image, sparsest.mean().expand_as(sparsest))):.2f} m.")
 
+# %%
+borders = image_edge_pixels(room.image, 0.25)
+best = {lam: keep_fraction(free[lam], 0.1).bool() for lam in (5, "5, from dark")}
+shared = float((best[5] & best["5, from dark"]).sum() / best[5].sum())
+lesson.say("**This should worry you.** The masks are speckles. They do not follow edges: the mask is larger at a pixel on "
+           "an edge of the picture than at another one in only " + ", ".join(
+               f"{float(overlap(mask, borders)['auc']):.0%}" for mask in free.values()) + " of all pairs (row by row; "
+           f"50 % would be chance). Another start gives another mask: the best tenths of the last two share {shared:.0%} "
+           "of their pixels (10 % would be chance). And the CNN cannot read them.")
+
 # %% [markdown]
-# **This should worry you.** Look at the masks. They are speckles. They do not show a chair or an edge. They are not the
-# same from another start. The CNN cannot read them. With a logit for every pixel, one does not find the pixels that
-# the network needs. One finds a code that happens to move it in the right way, as adversarial patterns do.
+# With a logit for every pixel, one does not find the pixels that the network needs. One finds a code that happens to
+# move it in the right way. Adversarial patterns do the same: tiny changes of a picture, made to steer a network.
 #
 # So "the pixels that $N$ needs" is no property of $N$ and $I$ alone. It depends on which masks are allowed. Hu et al.
 # saw this; it is why the mask must come out of a network.
@@ -280,9 +294,11 @@ lesson.table(pd.DataFrame(rows), "veils", f"The masks of {len(views)} test views
              "0.5 and no pixels between 0.1 and 0.9; a veil has a spread near 0.", sources=results)
 
 # %% [markdown]
-# Compare with the paper's Figure 7. There, masks choose. Here, they mostly *veil*: the whole picture loses contrast. Or
-# they vanish. Nothing in Eq 5 asks for a choice. A network with normalisation layers hardly minds a fainter picture, so a veil
-# lowers $\overline{M}$ at little cost.
+# Compare with the paper's Figure 7. There, masks choose. Here, the Transformer's masks *veil*: the whole picture loses
+# contrast. The CNN's are a blob without objects, or they vanish. Nothing in Eq 5 asks for a choice.
+#
+# Why would a veil be cheap for a Transformer? Its layer norm divides every token by that token's own spread, and so
+# undoes much of a loss of contrast. The batch norm of a trained CNN divides by fixed numbers and undoes nothing.
 #
 # Turn λ yourself. The number over a mask is its sparseness.
 
@@ -336,19 +352,22 @@ half = {name: curves[title][4] - 0.5 * float(hu_loss(shut[name], full[name]) + h
 lesson.say("A veil that keeps half of the contrast lies " + " and ".join(
     f"{abs(half[name]):.2f} {'above' if half[name] > 0 else 'below'} the straight line ({title})"
     for name, title in NAMES.items()) + ".")
+dearer = {title: sum(a > b for a, b in zip(chosen[title], curves[title])) for title in NAMES.values()}
+lesson.say("Random pixels cost more than a veil at " + " and ".join(
+    f"{count} of {len(shares) - 1} shares under 1 ({title})" for title, count in dearer.items()) + ".")
 
 # %% [markdown]
 # The shape decides. Where a curve bends *above* the line, half a mask is worse than the better one of its ends, at
 # every λ: all or nothing. Where it sags *below*, each λ has a faintness that suits it, and masks fade slowly as λ
-# grows. Random pixels lie above veils in both panels, so a mask maker that begins with noise learns to veil.
+# grows. And where random pixels cost more than a veil, a mask maker that begins with noise has every reason to veil.
 #
 # What do the paper's networks look like in this light?
 
 # %%
 implied = {name: max(lam * printed.loc[f"lambda = {lam}", f"{name}_sparseness"] for lam in LAM) for name in NAMES}
 lesson.say("The range is " + " and ".join(f"{RANGE[name]:.2f} ({NAMES[name]})" for name in NAMES) + " here. From the "
-           "paper's Table 1 follows what theirs must be at least. A mask that keeps a share s at λ is only worth its "
-           "price if an empty mask costs λs more. Over the rows of the table that demands "
+           "paper's Table 1 follows what theirs must be at least, if its masks do better than an empty one: a mask that "
+           "keeps a share s at λ is only worth its price if an empty mask costs λs more. Over the rows that demands "
            + " and ".join(f"{implied[name]:.2f} ({NAMES[name]})" for name in NAMES)
            + ". Their networks lose more without a picture than ours, so the same λ bites harder here. **Compare "
            "curves of error over sparseness, never rows of equal λ.**")
@@ -356,7 +375,7 @@ lesson.say("The range is " + " and ".join(f"{RANGE[name]:.2f} ({NAMES[name]})" f
 # %% [markdown]
 # ## Table 1 and Figure 5
 #
-# RMSE over sparseness. The third curve is ours: a veil that is as faint as the mask and chooses nothing. What lies
+# RMSE over sparseness. The dashed curves are ours: a veil that is as faint as the mask and chooses nothing. What lies
 # between a mask and its veil is what choosing is worth.
 
 # %%
@@ -387,6 +406,13 @@ if study:
     lesson.table(table1(study), "table1_nyu", "Table 1: the paper and ours, both on NYU. RMSE in metres.",
                  sources=study)
 
+# %%
+worth = {place: sorted((run.metrics["rmse_uniform"] - run.metrics["rmse"], run.metrics["sparseness"]) for run in runs)
+         for place, runs in panels.items()}
+lesson.say("What choosing is worth, one seed each: " + "; ".join(
+    f"{gains[0][0]:+.3f} to {gains[-1][0]:+.3f} m, most at a sparseness of {gains[-1][1]:.2f} ({place})"
+    for place, gains in worth.items()) + ".")
+
 # %% [markdown]
 # ## Swapping masks (Eq 7 and 8)
 #
@@ -397,8 +423,8 @@ if study:
 
 # %%
 lesson.figure(sparse_figures.exchange(panels, NAMES, lam=1), "exchange", "RMSE from the best pixels of the masks of λ = "
-              "1, and from as many pixels that were chosen without a mask network. Dotted: the whole picture. "
-              "Both axes are shared.", sources=[*results, *study],
+              "1, and from as many pixels that were chosen without a mask network (\"edges of the depth\" knows the "
+              "true depth). Dotted: the whole picture. Each row has its own RMSE axis.", sources=[*results, *study],
               alt="For each data set and network, lines of RMSE over the share of pixels kept, one line a choice.")
 
 # %%
@@ -415,7 +441,7 @@ def swapped(runs, place, lam=1):
             for rival, theirs in rivals.items():
                 gap, (low, high) = verdicts.paired_interval(own, theirs)
                 rows.append({"data": place, "network": NAMES[name], "kept (%)": share, "own mask minus": rival,
-                             "RMSE (m)": gap, "95 % interval": f"{low:+.2f} to {high:+.2f}"})
+                             "RMSE (m)": gap, "95 % interval": f"{low:+.3f} to {high:+.3f}"})
     return rows
 
 # %%
@@ -426,31 +452,45 @@ lesson.table(gaps, "swapped", "Mean paired difference per view. Below zero: the 
 
 # %%
 worse = gaps[(gaps["own mask minus"] == "random pixels") & (gaps["RMSE (m)"] > 0)]
+clear = worse["95 % interval"].str.startswith("+").sum()
 edges = {(place, name): (run.metrics["rmse_image_edges_25"], run.metrics["rmse_random_25"])
          for place, runs in panels.items() for name in NAMES for run in runs if run.variant == f"{name}_5"}
 lesson.say(f"In **{len(worse)} of {len(gaps) // 2}** comparisons, pixels drawn at random serve a network better than the "
-           "best pixels of its own mask. And the edges of the picture? At 25 %: "
+           f"best pixels of its own mask; in {clear} of them the interval is above zero. One seed each. And the edges of "
+           "the picture? At 25 %: "
            + "; ".join(f"{NAMES[name]}, {place}: {edge:.2f} m from edges, {blind:.2f} m from random pixels"
                        for (place, name), (edge, blind) in edges.items()) + ".")
 
 # %% [markdown]
-# Where random pixels win: why? They lie everywhere, and a picture is smooth, so a network can fill the gaps. Edge pixels
-# lie in clumps and leave large areas of mean colour. To a network, a picture that is cut into patches is a strange
-# picture. **A mask is scored on pictures that $N$ never saw in training.** Its error mixes two things: what
-# is missing, and how odd the rest looks.
+# Where random pixels win, a likely reason is that they lie everywhere. A picture is smooth, so a network can fill the
+# gaps. Edge pixels lie in clumps and leave large areas of mean colour. What is sure: **a mask is scored on pictures that
+# $N$ never saw in training.** Its error mixes two things: what is missing, and how odd the rest looks.
 #
 # ## Where do the networks look?
 #
 # The paper's Figures 3 and 7 are read by eye: the Transformer's mask follows boundaries. Here is the same as a number,
-# the AUC: how often is the mask larger at a pixel of the region than at one outside? 0.5 means that it does not care.
+# the AUC that was used above: how often is the mask larger at a pixel of the region than at one outside? 0.5 means that
+# it does not care.
 
 # %%
 lesson.figure(sparse_figures.where_masks_lie(panels, NAMES), "where", "AUC of masks with three kinds of edges, over λ. "
               "Dotted: the image gradient in the place of the mask. Rooms know their objects' borders; NYU's are "
               "left out.", sources=[*results, *study], alt="AUC over λ, one panel a kind of edge, around a line at 0.5.")
 
+# %%
+both = [(place, NAMES[run.variant.split("_")[0]], run) for place, runs in panels.items() for run in runs
+        if run.variant.endswith("_1")]
+lesson.say("With the edges of the depth, at λ = 1: " + "; ".join(
+    f"{title}, {place}: the mask {run.metrics['auc_depth_edges']:.2f}, the plain gradient of the picture "
+    f"{run.metrics['auc_depth_edges_of_gradient']:.2f}" for place, title, run in both) + ".")
+
 # %% [markdown]
 # ## Verdict
+#
+# The measures: `rmse` is the error under the mask. `rmse_mask_25` is that from the best 25 % of its pixels,
+# `rmse_other_25` that from the best 25 % of the other network's mask. `change` is how far the depth moves from that of
+# the whole picture. A difference is the mean over views. *First* and *second* are pooled as each data set's protocol
+# pools, so their gap can be another number.
 
 # %%
 claims = [claim for claim in papers.load_claims("yao2023") if claim.notebook == "05"]
@@ -461,36 +501,38 @@ for (place, findings), name in zip(found.items(), ("verdicts", "verdicts_nyu")):
                  "intervals; n is seeds × views. One seed gives no verdict.", sources=panels[place])
 
 # %%
-def in_words(findings):
-    lines = {}
-    for f in findings:
-        lines.setdefault(f"- {f.claim.place}: ", []).append(
-            f"{f.measure}, {f.first} − {f.second}: {f.difference:+.2g} ({f.span}) **{f.verdict}**")
-    return "\n".join(start + "; ".join(parts) + "." for start, parts in lines.items())
-
-
-for place, findings in found.items():
-    lesson.say(f"On {place} (one seed says *inconclusive* by rule):\n\n{in_words(findings)}")
+rows = [{"claim": f"{claim.place}: {claim.states}", **{place: ", ".join(
+    f"{count} {word}" for word, count in pd.Series([f.verdict for f in findings if f.claim == claim],
+                                                   dtype=object).value_counts().items()) or "not tested"
+    for place, findings in found.items()}} for claim in claims if claim.evidence]
+lesson.table(pd.DataFrame(rows), "claims", "The claims in the paper's words, and how many measures say what.",
+             sources=[*results, *study])
 
 # %%
 lesson.say(f"""What needed no claim. With a logit for every pixel, {float(sparsest.mean()):.0%} of a picture's contrast
 was enough to bring the Transformer's depth back to within
-{distance(depth_of('transformer', room.image, sparsest)):.2f} m. The masks of G need far more and choose little. In
-{len(worse)} of {len(gaps) // 2} comparisons random pixels do better. **A mask shows what one mask maker, with one λ, got away with. It does not show what the network needs.**""")
+{distance(depth_of('transformer', room.image, sparsest)):.2f} m. No mask of G comes near that. In {clear} of
+{len(gaps) // 2} comparisons random pixels are clearly better than the best of a mask. **A mask shows what one mask
+maker, with one λ, got away with. It does not show what the network needs.**""")
 
 # %% [markdown]
 # ## METER, with its authors' weights
 #
-# Are our networks too small for this? METER-XXS with the released weights is a published network with a known error.
-# The same mask network, the same λ.
+# Are our networks too poor for this? METER-XXS with the released weights is a published network with a known error.
+# Here is the same mask network for it.
 
 # %%
 if meter:
     titles = {run.variant: load_experiment("sparse_meter").variants[run.variant].title for run in meter}
-    lesson.table(verdicts.summary(meter, ["sparseness", "rmse_full", "rmse", "rmse_uniform", "rmse_mask_25",
-                                          "auc_image_edges", "auc_depth_edges"], titles), "meter",
-                 "METER-XXS on NYU. RMSE in metres: the whole picture, the mask, its veil, its best 25 %. AUC of the "
-                 "mask with edges.", sources=meter)
+    columns = {"sparseness": "sparseness", "rmse_full": "whole picture", "rmse": "mask", "rmse_uniform": "veil",
+               "rmse_mask_25": "best 25 %", "auc_image_edges": "AUC, picture's edges",
+               "auc_depth_edges": "AUC, depth's edges"}
+    lesson.table(verdicts.summary(meter, list(columns), titles).rename(columns=columns), "meter",
+                 "METER-XXS on NYU. RMSE in metres from the whole picture, the mask, its veil and its best 25 %; AUC of "
+                 "the mask with edges.", sources=meter)
+    one = meter[0].metrics
+    lesson.say(f"The mask is {one['rmse_uniform'] - one['rmse']:.3f} m better than its veil. Its best 25 % of the pixels "
+               f"leave {one['rmse_mask_25'] / one['rmse_full']:.1f} times the error of the whole picture. One seed.")
 else:
     lesson.say("The reference study of METER's masks is not yet made: `make study` makes it.")
 
@@ -502,9 +544,9 @@ else:
 #   left pair is the Transformer.
 # - **What covers a pixel**: the mean colour, as in Hu et al.'s code. Black would be a colour.
 # - **The cut** for Eq 7 and 8: equal shares. The paper has none.
-# - **λ**: the paper's 1, 3 and 5. On NYU also 0.3, because of the range.
-# - **The size of G**: 0.17 M parameters from random weights, where the paper has 25.3 M from ImageNet. A larger one may
-#   choose better. `scale="paper"` asks.
+# - **λ**: of the paper's 1 to 6 we take 1 and 5 on rooms; 1, 3 and 5 on NYU, and 0.3 because of the range.
+# - **The size of G**: ours is the small one counted above, from random weights, also on NYU. Hu et al.'s large one
+#   starts from ImageNet. It may choose better. `scale="paper"` asks.
 #
 # ## Exercises
 #

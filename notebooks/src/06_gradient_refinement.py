@@ -140,11 +140,11 @@ readings = {"sum, one map (Eq 10)": [THIRD], "gradient, two maps": GRADIENT[1:],
 figure, axis = figures.new_figure(height=2.7)
 for index, (title, kernels) in enumerate(readings.items()):
     answer = np.array([strength(angle, kernels) for angle in angles])
-    axis.plot(angles, answer / answer[0], color=figures.COLOURS[index], label=title)
-axis.set(xlabel="direction in which depth changes (degrees; 0 right, 90 down)", ylabel="answer, relative to 0°",
-         ylim=(0, None), xticks=range(0, 181, 45))
+    axis.plot(angles, answer / answer[0], ls=("-", "--", ":")[index], color=figures.COLOURS[index], label=title)
 
 # %%
+axis.set(xlabel="direction in which depth changes (degrees; 0 right, 90 down)", ylabel="answer, relative to 0°",
+         ylim=(0, None), xticks=range(0, 181, 45))
 axis.legend(loc="lower left")
 lesson.figure(figure, "orientation", "How strongly three readings of the third order answer to an edge.",
               alt="Three curves over edge direction; the sum falls to zero at 135 degrees, the others do not.")
@@ -196,8 +196,8 @@ lesson.table(pd.DataFrame(rows), "outer_product", "The last convolution of one m
              "both factors projected to 16 channels first.")
 
 # %% [markdown]
-# The whole of PixelFormer has 271 million weights. So the authors cannot have run what is printed; what they ran is not
-# known. We project both factors to $r = 16$ channels before the product. That is a known trick, low-rank bilinear
+# The last module alone would be many times the size of its whole host (a later section counts both). It is hard to
+# believe that what is printed was run at these stages; what was run is not known. We project both factors to $r = 16$ channels before the product. That is a known trick, low-rank bilinear
 # pooling, and it *is* the printed form with its weights tied:
 #
 # $$\sum_{ab} W_{oab}\,(A S)_a (B F)_b = \sum_{ij} \Big(\sum_{ab} W_{oab} A_{ai} B_{bj}\Big) S_i F_j .$$
@@ -302,8 +302,8 @@ lesson.say(f"In Swin-L the four modules have {sum(small):.0f} million weights. O
            f"{blocks:.0f} million, more than PixelFormer itself.")
 
 # %% [markdown]
-# Note the sizes. The finest map has a quarter of the image's resolution. A "third difference" there spans twenty pixels
-# of the image, and at the coarsest stage most of the picture. Whatever the module learns, it cannot draw an outline
+# Note the sizes. The finest map has a quarter of the image's resolution. A "third difference" is five cells wide: there
+# that is twenty pixels of the image, and at the coarsest stage more than the width of the picture. Whatever the module learns, it cannot draw an outline
 # that is one pixel sharp; the decoder has to do that.
 #
 # ## The six hosts, and what DGR costs them
@@ -323,8 +323,8 @@ print(pd.DataFrame([{"host": title, "published (M)": PUBLISHED.get(name), "ours 
       .to_string(index=False, float_format="%.1f", na_rep="-"))
 
 # %% [markdown]
-# Three of the four published counts are reached, once the parts are added that the authors' code builds and never
-# calls. TransDepth's 311.3 M come from another paper (huynh2021, Table 1); its authors' code gives 247 M. No count is
+# Three of the four published counts are reached to within 1 %, once the parts are added that the authors' code builds
+# and never calls. TransDepth's 311.3 M come from another paper (huynh2021, Table 1); its authors' code gives 247 M. No count is
 # published for SwinDepth and DepthFormer that we know of.
 #
 # **SwinDepth** is a reading: the article (Cheng et al., 2021) has no public text or code. **DepthFormer** is that of
@@ -389,8 +389,8 @@ results = lesson.results("gradient_refinement")
 TITLES = {variant: entry.title for variant, entry in EXPERIMENT.variants.items()}
 figure, axis = figures.new_figure(height=2.4)
 for index, run in enumerate(results):
-    axis.plot([e["epoch"] for e in run.history], [e["loss"] for e in run.history], ".-", color=figures.COLOURS[index],
-              label=TITLES[run.variant])
+    axis.plot([e["epoch"] for e in run.history], [e["loss"] for e in run.history], "os^"[index] + "-",
+              color=figures.COLOURS[index], label=TITLES[run.variant])
 axis.set(xlabel="epoch", ylabel="training loss (SILog)", xticks=range(1, 1 + len(run.history)))
 axis.legend()
 lesson.figure(figure, "training", "Training loss with and without DGR.", sources=results,
@@ -437,8 +437,8 @@ lesson.figure(drawing.close_up(middle, box), "close_up", "The middle view again;
 # ## What the module sees
 #
 # One channel a stage: the feature, its two differences, and what DGR adds to it after training. The channel is the one
-# to which DGR adds most. The outer product multiplies features with differences, so it grows with the square of both:
-# look how few places get most of it.
+# to which DGR adds most. The outer product multiplies features with differences, so it grows with the square of both.
+# At the finest stage most of it lies in a few places.
 
 # %%
 refined = trained["pixelformer_dgr"]
@@ -516,7 +516,7 @@ def turned(place, factor, view):
     one = views[view]
     on = at_factor(place, factor, one.image)
     pair = drawing.Pair(one.image[0], one.depth[0], without[place, view], on, one.mask[0])
-    return drawing.comparison([pair], names=("view", "truth", "γ = 0 there", f"{factor} γ there", "difference"))
+    return drawing.comparison([pair], names=("view", "truth", "γ = 0 there", f"{factor} × γ there", "difference"))
 
 
 explore(turned, {"place": places, "factor": [0, 1, 2, 4, 8], "view": offered},
@@ -550,7 +550,8 @@ parts, base = published("table4")["rmse"], published("table2")["rmse"]["PixelFor
 lesson.say(f"These rows hold **two** changes, the module and the loss. Table 4 takes them apart for one network: its "
            f"last row is the row PixelFormer + DGR. PixelFormer has {base:.3f} m, with DGR and the mean squared error "
            f"{parts['MSE']:.3f} m, with the transport loss as well {parts['MSE + OTDL']:.3f} m. So of the gain of "
-           f"{base - parts['MSE + OTDL']:.3f} m the module has at most {base - parts['MSE']:.3f} m.")
+           f"{base - parts['MSE + OTDL']:.3f} m only {base - parts['MSE']:.3f} m is left for the module, together with "
+           "whatever the change from the host's own loss to the mean squared error does.")
 
 # %% [markdown]
 # Our rows change the module alone. Here is what the reference study holds.
@@ -761,12 +762,14 @@ figures.show_image(axes[0], middle.image, "view")
 for axis, error, title in zip(axes[1:], errors, ("host", "host + DGR")):
     artist = axis.imshow(error, cmap="magma", vmin=0, vmax=limit)
     axis.set(xticks=[], yticks=[], title=title)
-figure.colorbar(artist, ax=axes[:3], label="error of ∇ ln d\n(1 / pixel)", pad=0.01, shrink=0.75)
 
 # %%
-signed = figures.show_signed(axes[3], errors[1] - errors[0], "difference", limit=limit)
+figure.colorbar(artist, ax=axes[:3], label="error of ∇ ln d\n(1 / pixel)", pad=0.01, shrink=0.75)
+change = errors[1] - errors[0]
+signed = figures.show_signed(axes[3], change, "difference", limit=float(change.abs().nanquantile(0.99)))
 figure.colorbar(signed, ax=axes[3], label="blue: better\nwith DGR", shrink=0.75)
-lesson.figure(figure, "slopes", "Error of the depth gradient on the middle view, without and with DGR.",
+lesson.figure(figure, "slopes", "Error of the depth gradient on the middle view, without and with DGR. The difference "
+              "has a scale of its own.",
               sources=results, alt="A view, two maps of gradient error, bright at outlines, and their difference.")
 
 # %%
@@ -845,7 +848,7 @@ lesson.say(f"""| claim of the abstract | verdict |
 
 # %% [markdown]
 # These are small networks from random weights. They can say whether the module helps *them*. `scale="paper"` asks the
-# published ones.
+# published ones. And most pairs have one seed: an interval over views alone does not say how far two seeds lie apart.
 #
 # ## Exercises
 #

@@ -203,7 +203,7 @@ taken = np.array([both_ways(1, size) for size in sizes])
 pixels = np.array([h * w for h, w in sizes])
 figure, axis = figures.new_figure(height=2.8)
 for index, name in enumerate(("POT, wasserstein_1d", "transport_loss")):
-    axis.plot(pixels, 1e3 * taken[:, index], "o-", color=figures.COLOURS[1 - index], label=name)
+    axis.plot(pixels, 1e3 * taken[:, index], "so"[index] + "-", color=figures.COLOURS[1 - index], label=name)
 guide = pixels * np.log(pixels)
 axis.plot(pixels, 1e3 * taken[-1, 1] * guide / guide[-1], ":", color="0.4", label="grows as N log N")
 axis.set(xscale="log", yscale="log", xlabel="pixels", ylabel="CPU time (ms)")
@@ -221,8 +221,8 @@ lesson.say(f"Eight maps of {shape[0]} × {shape[1]}: " + "; ".join(
 # %% [markdown]
 # ## In the plane: heat
 #
-# Places in an image cannot be sorted. The exact solvers take seconds for a map of 24 × 32 cells, and they give a
-# training loop one number at a time. The way out is due to Cuturi (2013): let the plan be a little blurred. Add
+# Places in an image cannot be sorted. An exact solver needs a matrix of all pairs of cells, takes one image at a time,
+# and slows down steeply as the grid grows. The way out is due to Cuturi (2013): let the plan be a little blurred. Add
 # $\varepsilon \cdot KL(T\,|\,P' Q')$ to the cost, and the answer has a closed form with two **potentials** $f, g$,
 # which are found by turns (Sinkhorn's iteration, here in logarithms so that nothing overflows):
 #
@@ -249,9 +249,9 @@ exact = float(ot.emd2((a / a.sum()).numpy(), (b / b.sum()).numpy(), cost.numpy()
 
 # %% [markdown]
 # How wrong is the blurred value? Very, unless $\varepsilon$ is small; and for small $\varepsilon$ the iteration is
-# slow. But look at the line that it draws. For small $\varepsilon$ the value grows in proportion to $\varepsilon$. Two
-# points give the line, and $2\,OT_\varepsilon - OT_{2\varepsilon}$ is where it meets zero. That is what the library
-# returns.
+# slow. But look at the line that it draws. For small $\varepsilon$ the *excess* grows in proportion to $\varepsilon$.
+# Two points give the line, and $2\,OT_\varepsilon - OT_{2\varepsilon}$ is where it meets $\varepsilon = 0$. That is
+# what the library returns. For a large $\varepsilon$ the line is no line any more, and the correction falls short.
 
 # %%
 heats = [0.1, 0.2, 0.4, 0.8, 1.6]
@@ -265,7 +265,7 @@ axis.plot(heats, corrected, "s-", color=figures.COLOURS[0], label="library: line
 axis.set(xlabel="ε (squared cells)", ylabel="cost (squared cells)", xlim=(0, None))
 axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 lesson.figure(figure, "heat", "The moved room again: cost with entropy, and without its bias.",
-              alt="A rising line of cost with entropy, and a flat line near the dotted exact value.")
+              alt="A steep line of cost with entropy, and a lower one that meets the dotted exact value at small ε.")
 print("two heats of the ten lines above, and the library, agree:", same)
 
 # %% [markdown]
@@ -345,8 +345,8 @@ found = [seen(box.roll(step, -1), box, grid=(12, 16)) for step in steps_right]
 figure, axis = figures.new_figure(height=2.8)
 for index, reading in enumerate(UNITS):
     curve = np.array([one[reading] for one in found])
-    axis.plot(steps_right, curve / max(curve.max(), 1e-9) * (curve.max() > 1e-3), ".-", label=reading,
-              color=figures.COLOURS[index])
+    axis.plot(steps_right, curve / max(curve.max(), 1e-9) * (curve.max() > 1e-3), label=reading,
+              marker="osD^v"[index], ms=5, color=figures.COLOURS[index])
 axis.set(xlabel="a box is moved by (pixels)", ylabel="root of the loss,\nrelative to its largest")
 axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 lesson.figure(figure, "moved", "A box of 2 m before a wall of 4 m, predicted too far to the right. Both depth "
@@ -415,10 +415,13 @@ for name, options in READINGS.items():
     if name != "space-depth":
         ends[name] = descend(lambda d, o={**options, **extra}: transport_loss(d, goal, **o), start,
                              lesson.pick(smoke=5, lab=100))
+
+# %%
 figure, axes = figures.new_figure(1, 1 + len(ends), height=1.7)
 for axis, (name, depth) in zip(axes, {"truth": goal, **ends}.items()):
     figures.show_depth(axis, depth[0], name.replace(", ", ",\n"), limits=limits)
     axis.set_xlabel(f"RMSE {float(mse(depth, goal)) ** 0.5:.2f} m")
+figure.colorbar(axes[0].images[0], ax=axes, label="depth (m)", pad=0.01, shrink=0.6)
 lesson.figure(figure, "descent", "What each loss makes of a flat wall. One depth scale.",
               alt="Small depth maps: truth, noise, a perfect copy, a copy at another scale, and two of noise.")
 aligned = {name: depth_metrics(depth, goal, align="median")["rmse"] for name, depth in ends.items()}
@@ -485,8 +488,7 @@ explore(draw, {"moved": [0, 5, 10, 20, 40], "scaled": [0.5, 0.8, 1.0, 1.25, 2.0]
 # %% [markdown]
 # ## Table 4
 #
-# Now with a network. The paper does not name the one of Table 4, but its last row is, digit by digit, the row
-# "PixelFormer + DGR" of Table 2. `experiments/transport.yaml` trains that host with five losses, on the same views,
+# Now with a network. Table 4 belongs to PixelFormer + DGR, and its last row is, digit by digit, that row of Table 2. `experiments/transport.yaml` trains that host with five losses, on the same views,
 # with the same seeds. (Two more variants, without DGR, belong to notebook 06.) Eq 21 joins the two terms:
 #
 # $$L = L_{MSE} + \lambda_{OTDL}\, L_{OTDL} .$$
@@ -548,18 +550,27 @@ for name, variants in ROWS.items():
         ours = verdicts.summary(shown_runs, MAIN[:4], {variant: titles[variant]}).rename(
             columns={"": "our reading", **{m: f"{m}, ours" for m in MAIN[:4]}})
         rows += [{"paper's row": name, **theirs, **one} for one in ours.to_dict("records")]
-lesson.table(pd.DataFrame(rows), "table4", f"Table 4 of the paper (NYU, a Swin-L with ImageNet-22k weights), and ours "
+lesson.table(pd.DataFrame(rows), "table4", f"Table 4 of the paper (NYU, PixelFormer + DGR), and ours "
              f"({place}; a narrow network from random weights). Compare rows, not levels.", sources=shown_runs)
 
 # %%
+def table_of(found, runs):
+    """The findings; small numbers keep their digits."""
+    frame = verdicts.findings_table(found, runs)
+    digits = {"first": "{:.3g}", "second": "{:.3g}", "difference": "{:+.2g}"}
+    return frame.assign(**{column: frame[column].map(form.format) for column, form in digits.items() if found})
+
+
 claims = [claim for claim in papers.load_claims("yao2023") if claim.notebook == "07"]
 findings = [finding for claim in claims for finding in verdicts.judge(claim, results)]
 study_findings = [finding for claim in claims for finding in verdicts.judge(claim, study)]
-lesson.table(verdicts.findings_table(findings, results), "verdicts", f"The claims on {lesson.info.title}, with paired "
-             "95 % intervals; n is seeds × views.", sources=results)
+
+# %%
+lesson.table(table_of(findings, results), "verdicts", f"The claims on {lesson.info.title}, with paired 95 % intervals; n "
+             "is seeds × views. `roughness` and `gradient_error_smooth`: notebook 06.", sources=results)
 if study:
-    lesson.table(verdicts.findings_table(study_findings, study), "verdicts_nyu", "The same on NYU, from the reference "
-                 "study.", sources=study)
+    lesson.table(table_of(study_findings, study), "verdicts_nyu", "The same on NYU, from the reference study.",
+                 sources=study)
 
 # %%
 panels = {"intervals": (lesson.info.title, findings, results)}
@@ -606,7 +617,7 @@ frame = pd.DataFrame({"MSE": {name: float(mse(pred, truth)) for name, pred in sp
                       **{reading: {name: float(transport_loss(pred, truth, **options))
                                    for name, pred in spoiled.items()} for reading, options in READINGS.items()},
                       "pixel numbers": {name: index_transport(pred, truth) for name, pred in spoiled.items()}})
-frame = frame.map(lambda value: "0" if abs(value) < 1e-6 else f"{value:.2g}" if value < 10 else f"{value:.0f}")
+frame = frame.map(lambda value: "0" if abs(value) < 1e-5 else f"{value:.2g}" if value < 10 else f"{value:.0f}")
 lesson.table(frame.rename_axis("prediction").reset_index(), "five_readings", "The losses themselves, not their roots: "
              "depth in square metres, space in squared image widths, the fifth reading in squared pixel numbers.")
 
@@ -632,7 +643,7 @@ tries = time_in_turns({name: lambda o=options: gradient(late, **o) for name, opt
                       rounds=1, warm_up=0)
 rows = []
 for name, options in settings.items():
-    row = {"grid and solver": name, "CPU time (ms)": 1e3 * min(tries[name])}
+    row = {"grid and solver": name, "CPU time (ms)": f"{1e3 * min(tries[name]):.0f}"}
     for case, pred in cases.items():
         row[f"{case}: direction"] = float(F.cosine_similarity(fine[case], gradient(pred, **options), 0))
     rows.append(row)
@@ -649,17 +660,18 @@ lesson.table(pd.DataFrame(rows), "grids", "Direction of the gradient under cheap
 # ## Verdict
 
 # %%
-def in_words(found):
-    lines = {}
-    for f in found:
-        start = f"- {f.claim.place}, {titles[f.first]} minus {titles[f.second]} (n = {f.count}): "
-        lines.setdefault(start, []).append(f"{f.measure} {f.difference:+.2g} ({f.span}) **{f.verdict}**")
-    return "\n".join(start + "; ".join(parts) + "." for start, parts in lines.items())
+def counted(found, claim, variant):
+    """How often each verdict was given, in words."""
+    words = pd.Series([f.verdict for f in found if (f.claim, f.first) == (claim, variant)], dtype=object)
+    return ", ".join(f"{count} {word}" for word, count in words.value_counts().items()) or "not tested"
 
 
-lesson.say(f"On {lesson.info.title}:\n\n{in_words(findings)}")
-lesson.say(f"On NYU, in the reference study:\n\n{in_words(study_findings)}" if study_findings else
-           "On NYU, in the reference study: no runs yet.")
+rows = [{"claim": f"{claim.place}: {claim.states}", "our reading": titles[variant],
+         lesson.info.title: counted(findings, claim, variant),
+         "NYU, reference study": counted(study_findings, claim, variant)}
+        for claim in claims for variant in dict.fromkeys(e.compare[0] for e in claim.evidence)]
+lesson.table(pd.DataFrame(rows), "claims", "The claims, and how many measures say what. A single seed is always "
+             "inconclusive.", sources=[*results, *study])
 
 # %%
 shuffled = by_change["shuffled"]

@@ -211,7 +211,7 @@ left.plot(sigmas, [abs(float(derivative_kernels(s, "sampled")[2].sum())) for s i
 left.set(yscale="log", xlabel="sigma (pixels)", ylabel="|sum of the kernel| (1/pixel²)",
          title="second derivative, sampled")
 for kernel, colour in (("sampled", figures.COLOURS[1]), ("exact", figures.COLOURS[0])):
-    right.plot(sigmas, farther[kernel], color=colour, label=f"{kernel} kernels")
+    right.plot(sigmas, farther[kernel], "-" if kernel == "sampled" else "--", color=colour, label=f"{kernel} kernels")
 right.set(xlabel="sigma (pixels)", ylabel="loss", title="the same surface, 100 m farther", ylim=(-0.05, 2))
 right.legend()
 lesson.figure(figure, "leak", "Left: what the sampled kernel makes of a constant 1. Steps come from the cut at four "
@@ -273,11 +273,11 @@ pattern = torch.randn(plane.shape, generator=generator, dtype=torch.float64)
 figure, axis = figures.new_figure(height=2.8)
 for index, (title, eps) in enumerate((("the paper's 1e-20", LITERAL_EPS), ("1e-4", 1e-4),
                                       (f"{noise_eps():.1e}, our default", noise_eps()), ("1e-1", 0.1))):
-    axis.plot(1e3 * noises, [apart(plane + s * pattern, plane, eps=eps)[0] for s in noises], "o-", ms=4,
-              color=figures.COLOURS[(1, 2, 0, 3)[index]], label=title)
+    axis.plot(1e3 * noises, [apart(plane + s * pattern, plane, eps=eps)[0] for s in noises], "osD^"[index] + "-",
+              ms=4, color=figures.COLOURS[(1, 2, 0, 3)[index]], label=title)
 axis.axhline(2**0.5, color="0.4", ls=":")
-axis.set(xscale="log", xlabel="noise (mm)", ylabel="loss", ylim=(0, 1.6))
-axis.legend(loc="center left", bbox_to_anchor=(0.0, 0.55), title="ε (m/pixel²)")
+axis.set(xscale="log", xlabel="noise (mm)", ylabel="loss", ylim=(0, 1.6), yticks=(0, 0.5, 1, 1.5))
+axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="ε (m/pixel²)")
 lesson.figure(figure, "noise", "A plane against the same plane with noise. Dotted: √2, two directions that know "
               "nothing of each other.",
               alt="One flat line at 1.41 and three curves that rise with the noise, later for larger ε.")
@@ -318,8 +318,8 @@ def steepness(size, **options):
 
 figure, axis = figures.new_figure(height=2.8)
 for options, colour, title in ((PAPER, 1, "ε = 1e-20"), ({}, 0, "our default ε")):
-    axis.plot(1e3 * sizes, [steepness(s, **options) for s in sizes], "o-", ms=4, color=figures.COLOURS[colour],
-              label=title)
+    axis.plot(1e3 * sizes, [steepness(s, **options) for s in sizes], "so"[colour] + "-", ms=4,
+              color=figures.COLOURS[colour], label=title)
 
 # %%
 axis.set(xscale="log", yscale="log", xlabel="height of the predicted ripples (mm)",
@@ -404,7 +404,7 @@ angles = np.linspace(0, np.pi, 181)
 figure, axis = figures.new_figure(height=2.5)
 for twist, title, colour in ((1, "Eq 1: z_xy once", figures.COLOURS[1]), (2, "z_xy twice", figures.COLOURS[0])):
     axis.plot(np.degrees(angles), [distance(turned(1, 0, 0, w), turned(1, 0, 1, w), twist) for w in angles],
-              color=colour, label=title)
+              "-" if twist == 1 else "--", color=colour, label=title)
 axis.set(xlabel="the camera is turned by (degrees)", ylabel="distance of the H", xticks=range(0, 181, 45),
          ylim=(0, 1))
 axis.legend(loc="lower left")
@@ -448,11 +448,11 @@ sheared = {"depth + c·y": floor + 0.03 * (lines - lines.min()),
 figure, axis = figures.new_figure(height=2.5)
 for index, (title, maps) in enumerate({"the floor": floor, **sheared}.items()):
     axis.plot(maps[:, 0], -(maps * lines / focal)[:, 0], color=figures.COLOURS[(6, 1, 0)[index]], label=title,
-              ls="--" if index == 0 else "-")
-axis.plot(0, 0, "^", color="black", ms=9, clip_on=False)
-axis.set(xlabel="distance ahead (m)", ylabel="height (m)", xlim=(0, None))
+              ls=("--", "-", "-.")[index])
 
 # %%
+axis.plot(0, 0, "^", color="black", ms=9, clip_on=False)
+axis.set(xlabel="distance ahead (m)", ylabel="height (m)", xlim=(0, None))
 axis.legend(loc="lower left")
 cost = [apart(maps[None, None], floor[None, None], **PAPER)[0] for maps in sheared.values()]
 lesson.figure(figure, "floor", "A floor from the side, seen by a camera (triangle). Both changes are shears: one of "
@@ -480,11 +480,11 @@ between = (normalized_hessian(wrong) - normalized_hessian(boards)).norm(dim=1)
 figure, axes = figures.new_figure(1, 3, height=1.9)
 for axis, maps, title in ((axes[0], boards, "truth"), (axes[1], wrong, "prediction")):
     artist = figures.show_depth(axis, maps[0], title, limits=(1, 4))
+
+# %%
 figure.colorbar(artist, ax=list(axes[:2]), label="depth (m)", pad=0.01)
 error = axes[2].imshow(between[0], cmap="magma", vmin=0, vmax=2)
 axes[2].set(xticks=[], yticks=[], title="distance of the H (default)")
-
-# %%
 figure.colorbar(error, ax=axes[2], label="of at most 2", pad=0.02)
 lesson.figure(figure, "boards", "Three boards before a wall. The prediction puts each at a wrong distance.",
               alt="Two depth maps of three boards in different order of depth, and a nearly black map of distances.")
@@ -537,7 +537,7 @@ figure, axes = figures.new_figure(1, 2, height=2.9, sharey=True)
 for axis, sigma in zip(axes, (1.5, 5.0), strict=True):
     for index, (name, pred) in enumerate(NAMES.items()):
         axis.plot(factors, [float(normalized_hessian_loss(pred, room, known, sigma=sigma, eps=factor * hessian_noise(
-            0.01, sigma))) for factor in factors], "o-", ms=3, color=figures.COLOURS[index], label=name)
+            0.01, sigma))) for factor in factors], "osD^v"[index] + "-", ms=4, color=figures.COLOURS[index], label=name)
     axis.axvline(3, color="0.4", ls=":")
     axis.set(xscale="log", title=f"sigma {sigma:g}", xlabel="ε / bending of 1 cm of noise", ylim=(0, 1.5))
 
@@ -549,7 +549,7 @@ lesson.figure(figure, "epsilon", f"{len(room)} views. Dotted: the default. Far l
 
 # %% [markdown]
 # Two things stand out. Noise loses its weight where ε passes it, and scale costs little anywhere. And look at the flat
-# wall: to the loss **it is better than the network**. We come back to that.
+# wall: to the loss at sigma 1.5 **it is better than the network**. We come back to that.
 #
 # ## What it sees
 #
@@ -581,7 +581,7 @@ lesson.figure(figure, "seen", "Eight spoiled copies, and what each measure says.
 # default tells them apart, for a small price on scale.
 #
 # The last two bars of each column are the odd ones. A flat wall has no shape at all, and yet it is better than another
-# room, in both forms. Above it was even better than the network's prediction. Why?
+# room, in both forms. Above, at the same sigma, it was even better than the network's prediction. Why?
 #
 # For an exactly flat map the paper's form gives 1: $H = 0$ against a unit vector. For two unit vectors at the angle
 # $\theta$ the squared distance is $2 - 2\cos\theta$. So **to predict a direction pays only where the mean cosine is
@@ -609,7 +609,8 @@ stranger = cosines(depth.roll(1, 0), 1.5)
 figure, axis = figures.new_figure(height=3.0)
 places = (np.arange(8) + 0.5) / 8
 for index, (sigma, curve) in enumerate(curves.items()):
-    axis.plot(places, curve, "o-", ms=4, color=figures.COLOURS[index], label=f"the network, sigma {sigma:g}")
+    axis.plot(places, curve, "oD^v"[index] + "-", ms=4, color=figures.COLOURS[index],
+              label=f"the network, sigma {sigma:g}")
 axis.plot(places, stranger, "s:", ms=4, color="0.5", label="another room, sigma 1.5")
 axis.axhline(0.5, color="0.2", ls="--", lw=1)
 axis.annotate("above: predicting a direction pays", (0.01, 0.515), fontsize=9)
@@ -775,7 +776,7 @@ lesson.figure(figure, "descent", "Where the pixels go, each map after its best f
 figure, axes = figures.new_figure(1, 2, height=2.5)
 for index, (form, (_, path)) in enumerate(ends.items()):
     for axis, column in zip(axes, (1, 2), strict=True):
-        axis.plot(path[:, 0], path[:, column], "o-", ms=3, color=figures.COLOURS[1 - index], label=form)
+        axis.plot(path[:, 0], path[:, column], "os"[index] + "-", ms=4, color=figures.COLOURS[1 - index], label=form)
 axes[0].set(xlabel="step", ylabel="loss", ylim=(0, None))
 axes[1].set(xlabel="step", ylabel="error of shape (m)", ylim=(0, None))
 axes[1].legend()

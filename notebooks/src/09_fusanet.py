@@ -1,13 +1,13 @@
 # %% [markdown]
 # # 09 · FuSaNet: a network that leans on its own points
 #
-# Depth completion is easy: give a network an image *and* a few hundred points whose depth is known, and it fills in
-# the rest. Huynh and colleagues ([huynh2021](https://arxiv.org/abs/2108.11098)) ask whether a network can do the same
+# Depth completion is the easier task: give a network an image *and* a few hundred points whose depth is known, and it
+# fills in the rest. Huynh and colleagues ([huynh2021](https://arxiv.org/abs/2108.11098)) ask whether a network can do the same
 # with points that nobody measured. It predicts depth, decides where that depth can be trusted, and runs a second time
 # with those places as if they were measured. They call them **salient points**.
 #
 # Section 1 says why this should work: salient points are places "where predicted depth values tend to be more
-# accurate". The network that does it, **FuSaNet**, has 8.1 million weights, "3.1 to 38.4 times" fewer than the
+# accurate". The network that does it, **FuSaNet**, has 8.1 million weights, "3.1-38.4 times" fewer than the
 # networks it is compared with (abstract).
 #
 # **Five questions.** Does the second pass help (Table 4)? Does it help to train with measured points that are missing
@@ -111,7 +111,8 @@ for column, step in enumerate((1, 3, 6), start=1):
     y, c = spread[step]
     figures.show_depth(axes[0, column], y[0], f"depth, layer {step}", limits=limits, mask=c[0] > 1e-6)
     figures.show_share(axes[1, column], (c / c.max())[0], f"confidence, layer {step}")
-lesson.figure(figure, "spreading", "Means of trusted depth. Grey: nothing is trusted yet.",
+lesson.figure(figure, "spreading", "Means of trusted depth. Grey: nothing is trusted yet. Each map of confidence is "
+              "scaled to its own largest value.",
               alt="A room with points; depth spreads from the points over three panels, with confidence below.")
 
 # %% [markdown]
@@ -278,7 +279,7 @@ rows = []
 for title, off in {"L_DC": {"beta": 0}, "L_S": {"phi": 0}, "L_H": {"lam": 0}}.items():
     part = total() - total(**off)
     slope = torch.autograd.grad(part, maps.depth[0], retain_graph=True)[0]
-    rows.append({"term": title, "share of the loss": float(part.detach()),
+    rows.append({"term": title, "value in the loss": float(part.detach()),
                  "length of its gradient at the finest map": float(slope.norm())})
 lesson.table(pd.DataFrame(rows), "terms", "The weighted terms of Eq 5 for this room and the trained network.")
 
@@ -316,11 +317,11 @@ scenes = [scene_of(place, given) for place in chosen for given in (True, False)]
 truths = [views.depth[place] for place in chosen for _ in (True, False)]
 limits = (float(torch.cat(truths).quantile(0.01)), float(torch.cat(truths).quantile(0.99)))
 lesson.figure(drawing.point_scenes(scenes, truths, limits), "scenes", "Confidence, salient points and depth, with and "
-              "without guiding points; the form of Fig. 6.", sources=results,
+              "without guiding points; the form of Fig. 6. Network: " + origin + ".", sources=results,
               alt="Two rooms, each with and without points: confidence, saliency with dots, three depth maps.")
 
 # %% [markdown]
-# Do points change anything? Five ways to use the same trained network:
+# Do points change anything? Four ways to use the same trained network:
 #
 # - *first pass*, *final*: from the image alone, before and after the salient points;
 # - *leaning on random points*: the second pass gets as many points at random places instead, with the depth and the
@@ -360,6 +361,15 @@ for number, (title, runs) in enumerate(PLACES.items()):
     else:
         lesson.say(f"{title}: no runs yet.")
 
+# %%
+for title, runs in PLACES.items():
+    changes = {measure: verdicts.paired_interval(*(values_of(runs, f"{way}_{measure}") for way in ("last", "leaning")))
+               for measure in ("abs_rel", "rmse")} if runs else {}
+    if runs:
+        lesson.say(f"{title}: salient points minus random points in the second pass: " + "; ".join(
+            f"{measure} {change:+.4f} ({low:+.4f} to {high:+.4f})" for measure, (change, (low, high)) in changes.items())
+            + f"; {len(runs)} seed{'s' * (len(runs) > 1)}. Below zero, the choice of points helps.")
+
 # %% [markdown]
 # ## Is depth better at the salient points?
 #
@@ -380,7 +390,7 @@ def place_panel(runs, measure):
     return panel
 
 
-panels = {f"{short}, {title.split(',')[0]}": place_panel(runs, measure) for title, runs in PLACES.items() if runs
+panels = {f"{short}\n{title.split(',')[0]}": place_panel(runs, measure) for title, runs in PLACES.items() if runs
           for measure, short in (("abs_rel", "AbsRel"), ("rmse", "RMSE (m)"))}
 lesson.figure(drawing.place_errors(panels), "places", "The first pass's error at four kinds of places, with 95 % "
               "intervals. The line is the error at random points.", sources=[full, *study],
@@ -400,6 +410,9 @@ lesson.table(pd.DataFrame(rows), "belief", "Section 1: depth is more accurate at
              "A single seed is always inconclusive.", sources=[full, *study])
 
 # %% [markdown]
+# The two measures need not agree. An error in metres is smaller where things are near, so points that lie on near
+# things win in RMSE whatever the network knows about them. AbsRel divides the depth out.
+#
 # Whatever the table says, nothing in the loss asks for salient points that are *right*. The Saliency-Net is paid for a
 # good second pass, and a second pass profits from points that are *telling*: a point at the far end of a room says
 # more than one in the middle of a wall that every neighbour agrees with.
@@ -450,7 +463,8 @@ def draw(points):
     drawing.scatter_points(axes[0], here)
     rmse = float((depth - room.depth[0])[room.mask[0]].square().mean().sqrt())
     figures.show_depth(axes[1], depth, f"final depth, RMSE {rmse:.3f} m", limits=limits)
-    figures.show_depth(axes[2], room.depth[0], "truth", limits=limits)
+    artist = figures.show_depth(axes[2], room.depth[0], "truth", limits=limits)
+    figure.colorbar(artist, ax=axes, label="depth (m)", pad=0.01)
     return figure
 
 # %%
@@ -462,8 +476,9 @@ explore(draw, {"points": [1, 4, 16, 64, 128]}, [{"points": 4}, {"points": 64}], 
 # ## Tables 4 to 7
 #
 # Now the ablations, on NYU, from the reference study. Each table first: the paper's numbers beside ours. Levels cannot
-# be compared. Ours is a network of half a million weights from random ones, trained for a few epochs on 795 images of
-# 96 × 128 pixels; the paper's has 8.1 million and saw 50,000 images for 150 epochs. **Differences** can.
+# be compared: ours is a network of half a million weights from random ones, trained for a few epochs on 795 images of
+# 96 × 128 pixels; the paper's has 8.1 million and saw 50,000 images for 150 epochs. Compare **differences**, and even
+# they may change with size.
 
 # %%
 TABLES = {"4": {"w/o Saliency-Net": "without_saliency", "w/ Saliency-Net": "full"},
@@ -526,17 +541,19 @@ else:
     lesson.say("The reference study holds no pair of variants yet.")
 
 # %% [markdown]
-# Table 7 was "obtained from one iteration". How far do two trainings differ that have only another seed? That is the
-# scale on which its rows must be read.
+# Table 7 was "obtained from one iteration". How far do two trainings differ that have only another seed? We can say it
+# for our networks alone, so we say it in percent.
 
 # %%
 spread = {run.variant: [] for run in study}
 for run in study:
     spread[run.variant].append(run.metrics["rmse"])
 sds = [np.std(values, ddof=1) for values in spread.values() if len(values) > 1]
+parts = [100 * np.std(values, ddof=1) / np.mean(values) for values in spread.values() if len(values) > 1]
 gap = printed["7"].loc["L_DC", "rmse"] - printed["7"].loc["L_DC + L_S", "rmse"]
-lesson.say(f"Between seeds, the RMSE of one variant has a standard deviation of **{np.mean(sds):.3f} m** (mean of "
-           f"{len(sds)} variants). The paper's step from L_DC to L_DC + L_S is {gap:.3f} m." if sds else
+lesson.say(f"Between seeds, the RMSE of one variant has a standard deviation of **{np.mean(sds):.3f} m**, or "
+           f"{np.mean(parts):.1f} % (mean of {len(sds)} variants). The paper's step from L_DC to L_DC + L_S is {gap:.3f} "
+           f"m, or {100 * gap / printed['7'].loc['L_DC', 'rmse']:.1f} %." if sds else
            "No variant has two seeds in the reference study yet.")
 
 # %% [markdown]
@@ -586,7 +603,7 @@ lesson.say(f"Ours take **{ratio:.2f}** times as long with the Saliency-Net (midd
 # %% [markdown]
 # ## Size against accuracy (Tables 1 and 2)
 #
-# "3.1 to 38.4 times smaller" is arithmetic. Each dot is a row of the paper's tables.
+# "3.1-38.4 times smaller" is arithmetic. Each dot is a row of the paper's tables.
 
 # %%
 first_tables = {"NYU (Table 1)": published(1), "KITTI (Table 2)": published(2)}
@@ -631,8 +648,8 @@ lesson.table(pd.DataFrame(rows), "peers", "FuSaNet beside other networks of the 
 # ## Somewhere else (Table 3)
 #
 # The paper trains on NYU and tests on SUN RGB-D without any further training. Table 3 has a riddle of its own: its
-# columns iMAE and iRMSE must be swapped (notebook 01). Ours: from NYU to rendered rooms and back, and to the scenes of
-# SUN RGB-D that are on this machine's disk.
+# columns iMAE and iRMSE must be swapped (notebook 01). Ours: from NYU to rendered rooms and back, and to the few scenes
+# of SUN RGB-D that were at hand.
 
 # %%
 MOVES = {"NYU → rooms": "scenes-rooms", "rooms → NYU": "nyu", "NYU → SUN RGB-D": "sunrgbd"}
@@ -647,7 +664,8 @@ for number, (title, where) in enumerate(MOVES.items()):
     runs = lesson.reference("fusanet_transfer", where)
     if runs:
         rows = verdicts.summary(runs, list(CROSS), MOVERS).rename(columns={"": "network", **CROSS})
-        lesson.table(rows, f"table_3_{number}", f"{title}, {len(runs[0].names)} views.", sources=runs)
+        few = " Too few to compare networks." if len(runs[0].names) < 20 else ""
+        lesson.table(rows, f"table_3_{number}", f"{title}, {len(runs[0].names)} views.{few}", sources=runs)
     else:
         lesson.say(f"{title}: not in the reference study yet.")
 
@@ -666,7 +684,7 @@ for number, (title, where) in enumerate(MOVES.items()):
 # - **Scales.** Each depth map is compared at its own resolution. Where a map is too small for a term, it is left out.
 # - **The camera.** NYU's focal length, also for rendered rooms: the network does not know better from one image.
 #
-# How many points, and which, matters how much? Here for the network trained above, on a few views:
+# How many points, and which, matters how much? Here for the network of the pictures, on a few views:
 
 # %%
 few = views[:lesson.pick(smoke=2, lab=16)]
@@ -691,7 +709,7 @@ rows = [{"points": count, "salient": final_error(salient_points(start.saliency, 
         for count in lesson.pick(smoke=[4], lab=[1, 4, 16, 64, 128])]
 before = float(((start.first_depth - few.depth).abs() / few.depth)[few.mask].mean())
 lesson.table(pd.DataFrame(rows), "how_many", f"AbsRel of the second pass over the number of points it leans on, "
-             f"{len(few)} views; the first pass alone: {before:.3f}.", sources=results)
+             f"{len(few)} views; the first pass alone: {before:.3f}. Network: {origin}.")
 
 # %% [markdown]
 # ## Verdict
