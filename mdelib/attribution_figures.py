@@ -27,12 +27,13 @@ STRENGTH_MAP = "magma"
 CLIP = 99.0  # percentile of the magnitudes at which a map's colours end; a few pixels hold the extremes
 
 
-def show_attribution(axes: Axes, values: Tensor, title: str | None = None) -> None:
+def show_attribution(axes: Axes, values: Tensor, title: str | None = None, *, signed: bool | None = None) -> None:
     """Draw a map (H, W): dark to bright where it is not negative, otherwise blue to red with symmetric limits.
 
     Every map has its own limits, up to the 99th percentile of its magnitudes: methods have different units.
+    `signed` chooses the colours, for maps beside each other that should have the same; None asks the map.
     """
-    colours, low, high = colours_of(values)
+    colours, low, high = colours_of(values, signed=signed)
     axes.imshow(values.detach().cpu().float().numpy(), cmap=colours, vmin=low, vmax=high)
     axes.set_xticks([])
     axes.set_yticks([])
@@ -42,18 +43,20 @@ def show_attribution(axes: Axes, values: Tensor, title: str | None = None) -> No
         axes.set_title(title, fontsize=9)
 
 
-def colours_of(values: Tensor) -> tuple[str, float, float]:
+def colours_of(values: Tensor, *, signed: bool | None = None) -> tuple[str, float, float]:
     """The colour map of an attribution (H, W) and its limits, as `show_attribution` draws it."""
     array = values.detach().cpu().float().numpy()
     limit = float(np.percentile(np.abs(array), CLIP) or np.abs(array).max() or 1.0)
     low = float(array.min())
-    return (SIGNED_MAP, -limit, limit) if low < 0 else (STRENGTH_MAP, low, limit)
+    return (SIGNED_MAP, -limit, limit) if (low < 0 if signed is None else signed) else (STRENGTH_MAP, low, limit)
 
 
 def method_rows(rows: Sequence[tuple[Tensor, Tensor, Mapping[str, Tensor]]], *, labels: Sequence[str] | None = None,
                 places: Sequence[tuple[int, int] | None] | None = None, titles: Sequence[str] | None = None,
                 height: float | None = None) -> Figure:
     """One row an image, one column a method; image and depth come first, the first row carries the titles.
+
+    A column in which any map has negative values is blue to red in every row.
 
     Args:
         rows: (image (3, H, W), depth (1, H, W) in metres, title -> map (H, W)); a missing method leaves a gap.
@@ -63,6 +66,7 @@ def method_rows(rows: Sequence[tuple[Tensor, Tensor, Mapping[str, Tensor]]], *, 
     titles = titles or list(dict.fromkeys(title for _, _, maps in rows for title in maps))
     columns = 2 + len(titles)
     shape = rows[0][0].shape
+    signed = {title: any(float(maps[title].min()) < 0 for _, _, maps in rows if title in maps) for title in titles}
     figure, axes = new_figure(len(rows), columns, squeeze=False,
                               height=height or WIDTH / columns * shape[-2] / shape[-1] + 0.25)
     for index, (image, depth, maps) in enumerate(rows):
@@ -72,9 +76,10 @@ def method_rows(rows: Sequence[tuple[Tensor, Tensor, Mapping[str, Tensor]]], *, 
                    limits=tuple(np.percentile(values, [1, 99])))
         for axis, title in zip(axes[index, 2:], titles, strict=True):
             if title in maps:
-                show_attribution(axis, maps[title], None)
-            else:
+                show_attribution(axis, maps[title], signed=signed[title])
+            else:  # an empty panel of the same shape, so that the titles stay in line
                 axis.set_axis_off()
+                axis.set_box_aspect(shape[-2] / shape[-1])
             if index == 0:
                 axis.set_title(title, fontsize=9)
         for axis in axes[index, :2]:
@@ -95,7 +100,7 @@ def along_the_way(values: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
     """
     figure, axes = new_figure(height=2.6)
     for index, (name, (places, target)) in enumerate(values.items()):
-        axes.plot(places, target, color=COLOURS[index], label=f"from {name}")
+        axes.plot(places, target, ("-", "--", "-.", ":")[index % 4], color=COLOURS[index], label=f"from {name}")
     axes.set(xlabel="share of the way from the baseline to the image", ylabel="mean depth (m)")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
@@ -113,9 +118,10 @@ def curve_panels(panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequen
     names = list(dict.fromkeys(name for methods in panels.values() for name in methods))
     for axis, (network, methods) in zip(axes[0], panels.items(), strict=True):
         for name, (shares, most, least) in methods.items():
-            colour = COLOURS[names.index(name) % len(COLOURS)]
-            axis.plot(shares, most, "o-", ms=3, color=colour, label=name)
-            axis.plot(shares, least, "o--", ms=3, color=colour)
+            number = names.index(name)
+            style = {"color": COLOURS[number % len(COLOURS)], "marker": "osD^vx"[number % 6], "ms": 4}
+            axis.plot(shares, most, "-", label=name, **style)
+            axis.plot(shares, least, "--", **style)
         axis.set(title=network, xlabel="pixels filled (%)")
     axes[0, 0].set_ylabel("change of the depth map,\nRMSE (m)")
     handles = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels(),

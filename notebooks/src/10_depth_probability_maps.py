@@ -56,7 +56,7 @@ lesson = course.start("10", data=data, scale=scale, seed=seed, device=device)
 # ## First the picture
 #
 # A street, and three pixels of it. Below, what Eq 1 and 2 make of their depths: a bump each. A bump stands where the
-# depth is, and its width σ says how wrong a neighbouring bin would be. To the right, the same bumps after the softmax.
+# depth is, and its width σ says how far from it a bin still counts. To the right, the same bumps after the softmax.
 
 # %%
 STREET = depth_bins(257, 1e-3, 80.0)
@@ -78,6 +78,8 @@ figure.colorbar(axes[1].images[0], ax=axes[1], label="depth (m)")
 for index, (row, column) in enumerate(PIXELS):
     for axis in axes:
         axis.plot(column, row, "o", ms=9, mfc=figures.COLOURS[index], mec="white", mew=1.5)
+        axis.annotate(f"{depths[index]:.0f} m", (column, row), (9, -4), textcoords="offset points", fontsize=9,
+                      bbox={"fc": "white", "lw": 0, "alpha": 0.8, "pad": 1})
 lesson.figure(figure, "street", "Three pixels. Near is bright; grey has no depth.",
               alt="A rendered street and its depth map, each with three coloured dots.")
 
@@ -154,7 +156,7 @@ def decode(depth, edges, sigma, kind):
     return expected_depth(maps, edges).flatten()
 
 # %%
-figure, axes = figures.new_figure(2, 2, height=1.9, sharex=True)
+figure, axes = figures.new_figure(2, 2, height=1.9, sharex=True, sharey="row")
 three = torch.tensor([3.0], dtype=torch.float64)
 for axis, (kind, (mass, normalize)) in zip(axes.flat, KINDS.items(), strict=True):
     heights = depth_probability_map(three.view(1, 1, 1, 1), STREET, SIGMA, mass=mass, normalize=normalize)
@@ -162,10 +164,11 @@ for axis, (kind, (mass, normalize)) in zip(axes.flat, KINDS.items(), strict=True
     axis.stairs(heights.flatten(), STREET, fill=True, color=figures.COLOURS[0], alpha=0.6)
     axis.axvline(3, color="0.3", ls=":", label="depth 3 m")
     axis.axvline(back, color=figures.COLOURS[1], label=f"decodes to {back:.2f} m")
-    axis.set(title=kind, xlim=(0, 18))
+    axis.set(title=kind, xlim=(0, 20))
     axis.legend(loc="upper right")
-for axis in axes[1]:
-    axis.set_xlabel("depth (m)")
+for bottom, left in zip(axes[1], axes[:, 0], strict=True):
+    bottom.set_xlabel("depth (m)")
+    left.set_ylabel("probability")
 lesson.figure(figure, "four", "One pixel at 3 m, σ = 0.8 m, 257 bins to 80 m. The scales of the two rows differ.",
               alt="Four maps of a pixel at three metres: two boxes that end at the camera, and two Gaussian bumps.")
 
@@ -180,18 +183,18 @@ for kind, sigma in itertools.product(KINDS, (0.1, 0.5, 0.8, 1.5)):
     rows.append({"map": kind, "σ (m)": str(sigma), "bins kept": bins, "peak": float(far.max()),
                  "entropy": f"{float(entropy(far)):.2f} of {math.log(bins):.2f}",
                  **{f"{d:.0f} m": f"{e:.2f}" for d, e in zip(PROBES, expected_depth(maps, STREET).flatten())}})
-lesson.table(pd.DataFrame(rows), "probes", "Bins, peak and entropy (in nats, of those of a flat box) of a pixel at "
-             "30 m, and the depths that pixels at 1, 3, 5, 30 and 79 m decode to.")
+lesson.table(pd.DataFrame(rows), "probes", "Bins, peak and entropy (how spread out a map is, in nats; *of* that of a "
+             "flat box) of a pixel at 30 m, and the depths that pixels at 1, 3, 5, 30 and 79 m decode to.")
 
 # %% [markdown]
 # Read the columns at the right. At 30 m every map is right to about a decimetre (a box has whole bins only, so its
-# middle jumps by half a bin). Near the ends of the range, at 1, 3 and 79 m, the softmax maps are wrong by metres. And
-# the wider σ, the farther "near the end" reaches.
+# middle jumps by half a bin). Near the ends of the range, at 1, 3 and 79 m, the softmax maps are wrong by half a metre
+# to many metres from σ = 0.5 m on. And the wider σ, the farther "near the end" reaches.
 #
 # ## Why a box?
 #
-# A softmax is made for numbers like −5 and 12. Eq 2 gives it numbers between 0 and a sixth. The exponential of all
-# these is about 1, and so all bins that are kept get about the same.
+# A softmax is made for numbers like −5 and 12. At the paper's σ = 0.8 m Eq 2 gives it numbers between 0 and a sixth.
+# The exponential of all these is about 1, and so all bins that are kept get about the same.
 
 # %%
 top = {"density": 1 / (SIGMA * math.sqrt(2 * math.pi)),
@@ -215,7 +218,8 @@ kept = values[values >= CUT_OFF]
 print("softmax of log(v) is the linear map:", torch.allclose(kept.log().softmax(0), kept / kept.sum()))
 
 # %% [markdown]
-# So the box is not a matter of σ. It is a missing logarithm: a softmax of **log**-values is the linear map exactly.
+# A narrower σ makes the values larger and the map less flat (σ = 0.1 m in the table). But what is missing is a
+# logarithm: a softmax of **log**-values is the linear map exactly, at every σ.
 #
 # The paper cuts off small values "to mitigate the dilution of probabilities in the core region". Does that work? A
 # Gaussian has 68 % of its probability within σ of the middle.
@@ -242,15 +246,16 @@ lesson.table(pd.DataFrame(rows), "core", "Probability within one σ of the depth
              "Eq 1 has 68.3 %.")
 paper = cores["integral, softmax (the paper)"]
 lesson.say(f"The cut-off does what it is for: it lifts the core from {100 * paper[0]:.1f} to {100 * paper[1]:.1f} %. "
-           "It is also nearly all in the map that knows where the depth is. Without it the softmax map would be "
+           "The cut-off is also nearly all that still says where the depth is: without it the softmax map would be "
            "almost the same for every depth.")
 
 # %% [markdown]
 # ## How wrong, at every depth
 #
 # Now all depths, here up to 20 m; the far end of the range is the mirror image. The box has a half-width $R$, the reach
-# of the cut-off: about $8.2\,\sigma$ for the integral and $8.5\,\sigma$ for the density. At $d < R$ the box goes from
-# 0 to $d + R$. Its middle is $(d + R)/2$, so the map is off by $(R - d)/2$. That is a straight line.
+# of the cut-off: about $8.2\,\sigma$ for the integral and $8.5\,\sigma$ for the density. At $d < R$ the box goes from 0
+# to $d + R$. Its middle is $(d + R)/2$, so the map is off by $(R - d)/2$. That is a straight line. (The bump on the box
+# takes a little of it back.)
 
 # %%
 GRID = torch.cat([torch.linspace(0.05, 16, 800), torch.linspace(16.1, 80, 640)]).double()
@@ -259,12 +264,13 @@ figure, axes = figures.new_figure(2, 2, height=2.3, sharex=True, sharey="row")
 for axis, kind in zip(axes.flat, KINDS, strict=True):
     for index, sigma in enumerate(SIGMAS):
         off = decode(GRID, STREET, sigma, kind) - GRID
-        axis.plot(GRID, off, color=figures.COLOURS[index], label=f"σ = {sigma:g} m")
+        dashes = ("-", "--", "-.", (0, (6, 1, 1, 1, 1, 1)))[index]
+        axis.plot(GRID, off, ls=dashes, color=figures.COLOURS[index], label=f"σ = {sigma:g} m")
     if kind.startswith("density, softmax"):
         line = 8.5 * 0.8 - GRID[GRID < 8.5 * 0.8]
         axis.plot(GRID[GRID < 8.5 * 0.8], line / 2, ":", color="black", lw=2.5, label="(R − d) / 2")
     axis.axhline(0, color="0.6", lw=0.8, zorder=0)
-    axis.set(title=kind, xlim=(0, 20), ylim=(-0.4, 6.4) if "softmax" in kind else (-0.1, 1.3))
+    axis.set(title=kind, xlim=(0, 20), xticks=range(0, 20, 5), ylim=(-0.4, 6.4) if "softmax" in kind else (-0.1, 1.3))
 
 # %%
 for axis in axes[:, 0]:
@@ -282,7 +288,7 @@ lesson.figure(figure, "bias", "What a map decodes to, minus the depth that it wa
 #
 # ## On whole views
 #
-# Suppose the student learns $L_{DPM}$ perfectly: it says the teacher's map, bin by bin. And suppose the teacher is
+# Suppose the student learns perfectly: it says the teacher's map, bin by bin. And suppose the teacher is
 # perfect: its depth is the truth. Here is the error of that student.
 
 # %%
@@ -293,7 +299,7 @@ for row, (name, (one, edges)) in zip(axes, shown.items(), strict=True):
     limits = tuple(float(one.depth[one.mask].quantile(q)) for q in (0.02, 0.9))
     figures.show_image(row[0], one.image[0], name)
     figures.show_depth(row[1], one.depth[0], "depth", limits=limits, mask=one.mask[0])
-    figure.colorbar(row[1].images[0], ax=row[1], label="m")
+    figure.colorbar(row[1].images[0], ax=row[1], label="depth (m)")
     for axis, kind in zip(row[2:], ("density, softmax (the code)", "integral, linear"), strict=True):
         off = decode(one.depth.flatten(), edges, SIGMA, kind).view(one.depth.shape) - one.depth
         artist = figures.show_signed(axis, off[0], kind.removesuffix(" (the code)"), limit=3.0, mask=one.mask[0])
@@ -325,7 +331,7 @@ for (name, views, edges, sigmas), kind in itertools.product(
 # %%
 floor = pd.DataFrame(rows)
 lesson.table(floor, "copied", f"A perfect student of a perfect teacher, {len(streets)} streets and {len(rooms)} views "
-             f"of {lesson.info.title}. With linear maps the depth comes back; with softmax it does not.")
+             f"of {lesson.info.title}. With linear maps the depth comes back; with softmax only where σ is small.")
 at = floor.set_index(["views", "map", "σ (m)"])["AbsRel"]
 code = "density, softmax (the code)"
 printed = papers.load_table("choi2024", "table7").pivot(index="row", columns="column", values="value")
@@ -345,8 +351,8 @@ is worse than its baseline on NYU. Whether this is why, our numbers cannot say."
 #
 # ## Table 7
 #
-# The paper varies σ from 0.1 to 1.5 m. It trains one student for each and says: "a σ value of 0.1 generally yielded good
-# overall performance" (Section 4.5.4). Here are its AbsRel and RMSE, and below them those of our perfect student.
+# The paper varies σ from 0.1 to 1.5 m. It trains one student for each and says: "a σ value of 0.1 generally yielded
+# good overall performance" (Section 4.5.4). Here are its AbsRel and RMSE, and below them those of our perfect student.
 
 # %%
 ours = {kind: pd.DataFrame({sigma: copied(streets, STREET, sigma, kind) for sigma in printed.index}).T
@@ -356,11 +362,13 @@ for column, (measure, title) in enumerate({"abs_rel": "AbsRel", "rmse": "RMSE (m
     axes[0, column].plot(printed.index, printed[measure], "o-", color="0.2")
     axes[0, column].set(title=f"{title}, Table 7", ylabel=title)
     for index, (kind, frame) in enumerate(ours.items()):
-        axes[1, column].plot(frame.index, frame[measure], "o-", color=figures.COLOURS[index], label=kind)
+        axes[1, column].plot(frame.index, frame[measure], ("o-", "s--")[index], color=figures.COLOURS[index],
+                             label=kind)
     axes[1, column].set(title=f"{title}, a perfect copy", xlabel="σ (m)", ylabel=title, ylim=(0, None))
 axes[1, 0].legend()
 lesson.figure(figure, "table7", "Above: the paper's students on KITTI, one training each. Below: the map alone, on "
-              "rendered streets. Compare shapes, not levels.", alt="Four panels of curves against sigma.")
+              "rendered streets. Compare shapes, not levels.", alt="Above, the paper's AbsRel rises by a tenth with "
+              "sigma and its RMSE wavers. Below, both rise steeply for softmax and stay at zero for the linear map.")
 
 # %%
 trend = {m: printed[m].corr(pd.Series(printed.index, printed.index), method="spearman") for m in printed}
@@ -369,13 +377,16 @@ for measure in printed:
     better[measure] = printed[measure].rank(ascending=not measure.startswith("delta"))
 means = better.mean(axis=1).sort_values()
 found = {claim.id: audit_claim(claim).verdict for claim in papers.load_claims("choi2024") if claim.notebook == "10"}
+
+# %%
+way = np.ptp(printed["abs_rel"]) / np.ptp(ours[code]["abs_rel"])
+extra, least = way * ours[code]["rmse"].max(), printed["rmse"].min()
 lesson.say(f"""**What the table says.** AbsRel rises with σ (Spearman's ρ = {trend['abs_rel']:.2f}); so does RMSE of
-logarithms ({trend['rmse_log']:.2f}). RMSE does not ({trend['rmse']:+.2f}). That is how a mistake at near pixels
-looks. It counts in relative errors. In metres it hides behind the far pixels, since errors add in squares: beside
-{printed['rmse'].min():.2f} m, another {ours[code].loc[0.5, 'rmse']:.2f} m (the perfect copy at σ = 0.5 m) make
-{math.hypot(printed['rmse'].min(), ours[code].loc[0.5, 'rmse']):.3f} m. The bias of the map is such a mistake, and the
-AbsRel of its perfect copy rises with σ, too. The paper's students follow it a little way: from
-{printed['abs_rel'].min():.4f} to {printed['abs_rel'].max():.4f}.""")
+logarithms ({trend['rmse_log']:.2f}). RMSE does not ({trend['rmse']:+.2f}). A small mistake at near pixels would look
+like this, and the bias of the map is one. The paper's students follow the perfect copy a little way: their AbsRel goes
+from {printed['abs_rel'].min():.4f} to {printed['abs_rel'].max():.4f}, which is {100 * way:.1f} % of what the copy's
+does. The same share of the copy's RMSE is {extra:.2f} m. Errors add in squares, so beside
+{least:.2f} m it adds {1e3 * (math.hypot(least, extra) - least):.1f} mm: it hides behind the far pixels. This fits the table; it does not prove the cause.""")
 
 # %%
 lesson.say(f"""**And σ = 0.1 m?** Rank the {len(printed)} values in each of the seven columns. 0.1 has the mean rank
@@ -429,9 +440,9 @@ lesson.say(f"The library in float32 against float64, {many.numel()} random depth
 # %% [markdown]
 # ## Narrower than a bin
 #
-# Table 7 begins at σ = 0.1 m, and a bin is 0.311 m wide. The Gaussian then sees one to three bins, and what the map says
-# depends on where in its bin the depth happens to lie. The linear maps are no longer exact either: the decode ripples
-# around the truth, once a bin.
+# Table 7 begins at σ = 0.1 m, and a bin is 0.311 m wide. The Gaussian then sees one to three bins, and what the map
+# says depends on where in its bin the depth happens to lie. The linear maps are no longer exact either: the decode
+# ripples around the truth, once a bin.
 #
 # Its height can be computed. A sum over evenly spaced bins is an integral plus waves (Poisson's summation formula). The
 # first wave has the size $q = e^{-2\pi^2\sigma^2/w^2}$ for bins of width $w$, and with $\theta = 2\pi(d - c)/w$
@@ -447,38 +458,39 @@ for index, mass in enumerate(MASSES):
     depth = centre + w * inside
     off = decode(depth, STREET, 0.1, f"{mass}, linear") - depth
     wave = {"integral": w / math.pi, "density": 4 * math.pi * 0.1**2 / w}[mass]
-    axes[0].plot(inside, 100 * off, color=figures.COLOURS[index], label=mass)
+    axes[0].plot(inside, 100 * off, ("-", "--")[index], color=figures.COLOURS[index], label=mass)
     axes[0].plot(inside, -100 * wave * math.exp(-2 * (math.pi * 0.1 / w)**2) * torch.sin(theta), ":", color="0.2")
     maps = depth_probability_map(depth.view(1, 1, 1, -1), STREET, 0.1, mass=mass, normalize="linear")
-    axes[1].plot(inside, maps.amax(1).flatten(), color=figures.COLOURS[index])
+    axes[1].plot(inside, maps.amax(1).flatten(), ("-", "--")[index], color=figures.COLOURS[index])
 
 # %%
 shares, depth = np.linspace(0.1, 1.2, 23), centre + w * inside
 heights = {mass: [float((decode(depth, STREET, s * w, f"{mass}, linear") - depth).abs().max()) for s in shares]
            for mass in MASSES}
 for index, (mass, found_heights) in enumerate(heights.items()):
-    axes[2].plot(shares, found_heights, "o", ms=3, color=figures.COLOURS[index])
+    axes[2].plot(shares, found_heights, "os"[index], ms=3, color=figures.COLOURS[index])
 waves = np.exp(-2 * np.pi**2 * shares**2)
 axes[2].plot(shares, w / np.pi * waves, ":", color="0.2", label="first wave")
 axes[2].plot(shares, 4 * np.pi * shares**2 * w * waves, ":", color="0.2")
+axes[2].set(yscale="log", xlabel="σ / width of a bin", ylabel="largest error (m)", ylim=(1e-13, 10), xlim=(0, 1.25))
 for share, name in ((0.1 / w, "σ 0.1, KITTI"), (0.15 / float(ROOM[1] - ROOM[0]), "σ 0.15, NYU")):
     axes[2].axvline(share, color="0.7", lw=1, zorder=0)
     axes[2].annotate(name, (share, 2e-13), (3, 0), textcoords="offset points", fontsize=8, rotation=90)
-axes[2].set(yscale="log", xlabel="σ / width of a bin", title="largest error (m)", ylim=(1e-13, 1), xlim=(0, 1.25))
 
 # %%
-axes[0].set(xlabel="place in the bin", title="decoded − depth (cm), σ = 0.1 m")
-axes[1].set(xlabel="place in the bin", title="highest probability", ylim=(0, 1.03))
-axes[0].legend()
-axes[2].legend()
-lesson.figure(figure, "ripple", "Linear maps. Place 0 is the centre of a bin, 0.5 its edge. Dotted: the formulas, "
-              "from the first wave alone.",
+axes[0].set(xlabel="place in the bin", ylabel="decoded − depth (cm)", ylim=(-6, 10))
+axes[1].set(xlabel="place in the bin", ylabel="highest probability", ylim=(0, 1.03))
+axes[0].legend(loc="upper center", ncols=2, fontsize=8)
+axes[2].legend(loc="upper right")
+lesson.figure(figure, "ripple", "Linear maps; left and middle at σ = 0.1 m. Place 0 is the centre of a bin, 0.5 its "
+              "edge. Dotted: the formulas, from the first wave alone.",
               alt="Left: two waves. Middle: the peak falls at the edges. Right: errors fall steeply.")
 lesson.say(f"At σ = 0.1 m the error is at most {100 * np.interp(0.1 / w, shares, heights['integral']):.1f} cm with "
            f"integrals and {100 * np.interp(0.1 / w, shares, heights['density']):.1f} cm with densities, which sample "
            f"where they should sum. At σ = w it is {np.interp(1.0, shares, heights['density']):.0e} m or less. "
-           "That is what *exact* means here. A σ of half a bin keeps it below a millimetre: "
-           f"{1e3 * np.interp(0.5, shares, heights['integral']):.1f} mm.")
+           "That is what *exact* means here. At half a bin it is "
+           f"{1e3 * np.interp(0.5, shares, heights['integral']):.1f} mm with integrals and "
+           f"{1e3 * np.interp(0.5, shares, heights['density']):.1f} mm with densities.")
 
 # %% [markdown]
 # ## Turn it yourself
@@ -498,7 +510,7 @@ def draw(depth, sigma, bins, kind):
     axis.set(xlabel="depth (m)", ylabel="probability", xlim=(max(0, depth - 15), min(80, depth + 15)),
              title=f"{int(support(maps))} bins, peak {float(maps.max()):.3f}, entropy {float(entropy(maps)):.2f} of "
                    f"{math.log(int(support(maps))):.2f}")
-    axis.legend()
+    axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
 # %%
@@ -520,9 +532,9 @@ explore(draw, {"depth": [0.5, 1.0, 3.0, 6.0, 10.0, 20.0, 40.0, 70.0, 79.0], "sig
 # KL(T\,\|\,S) = \sum_i T_i \ln \frac{T_i}{S_i} \quad \text{(the code)} .$$
 #
 # (Eq 5 as printed has no sum over bins. Without it there is no divergence, so it must be meant.) The first is infinite
-# wherever the student has any probability and the teacher has none. A softmax is never exactly zero, and the teacher has
-# dropped most bins: **Eq 5 as printed is infinite for every student.** Some floor is needed. The library counts dropped
-# bins as 10⁻¹⁶, the paper's own threshold.
+# wherever the student has any probability and the teacher has none. A softmax is never exactly zero, and the teacher
+# has dropped most bins: **Eq 5 as printed is infinite for every student.** Some floor is needed. The library counts
+# dropped bins as 10⁻¹⁶, the paper's own threshold.
 
 # %%
 def my_divergence(p, q):
@@ -583,14 +595,14 @@ target, wrong = bump(20.0), bump(26.0).clamp_min(1e-12).log()
 figure, axes = figures.new_figure(1, 3, height=2.5, sharex=True)
 for index, (name, p) in enumerate((("teacher", target), ("student", wrong.softmax(1)))):
     axes[0].stairs(p.flatten(), STREET, fill=True, alpha=0.6, color=figures.COLOURS[index], label=name)
-titles = {"teacher_student": "KL(T || S), the code", "student_teacher": "KL(S || T), Eq 5"}
+titles = {"teacher_student": "KL(T || S), the code's", "student_teacher": "KL(S || T), Eq 5"}
 for axis, (direction, title) in zip(axes[1:], titles.items(), strict=True):
     axis.stairs(-my_gradient(wrong, target, direction).flatten(), STREET, fill=True, color="0.3")
-    axis.set(xlabel="depth (m)", title=title)
-axes[0].set(xlabel="depth (m)", title="two maps", xlim=(15, 31), ylim=(0, 0.2))
+    axis.set(xlabel="depth (m)", ylabel="minus gradient", title=title)
+axes[0].set(xlabel="depth (m)", ylabel="probability", title="two maps", xlim=(15, 31), ylim=(0, 0.2))
 axes[0].legend(loc="upper center", ncols=2)
-lesson.figure(figure, "pulls", "Right: minus the gradient, that is, where the loss pushes each logit. Up is more. The "
-              "scales differ.",
+lesson.figure(figure, "pulls", "Left: the teacher at 20 m, the student at 26 m. Middle and right: minus the gradient, "
+              "that is, where the loss pushes each logit. Up is more. The scales differ.",
               alt="Two bumps; a gradient that raises the teacher's bins; and one that only reshapes the student's.")
 
 # %% [markdown]
@@ -622,13 +634,13 @@ paths = {(name, start): descend(loss, start, steps) for name, loss in LOSSES.ite
 figure, axes = figures.new_figure(1, 2, height=2.7, sharey=True)
 for axis, start in zip(axes, (22.0, 26.0), strict=True):
     for index, name in enumerate(LOSSES):
-        axis.plot(paths[name, start], color=figures.COLOURS[index], label=name)
+        axis.plot(paths[name, start], ("-", "--", "-.")[index], color=figures.COLOURS[index], label=name)
     axis.axhline(20, color="0.4", ls=":")
     axis.set(title=f"a student that is sure of {start:g} m", xlabel="step")
 axes[0].set_ylabel("decoded depth (m)")
 axes[0].legend()
 lesson.figure(figure, "descent", "Gradient descent on the logits of one pixel, teacher at 20 m (dotted).",
-              alt="Near the teacher all three fall; from 26 m only the plain KL of teacher to student arrives.")
+              alt="Near the teacher all three fall; from 26 m only the plain KL of teacher to student comes near.")
 
 # %%
 lesson.say("After " + f"{steps} steps from 26 m: " + "; ".join(
@@ -639,8 +651,9 @@ lesson.say("After " + f"{steps} steps from 26 m: " + "; ".join(
 # %% [markdown]
 # ## Without holding the map
 #
-# The teacher's map of a batch of two KITTI crops, 257 × 352 × 704, has 127 million entries: half a gigabyte. The authors'
-# code makes it, the student's, and several more tensors of that size, and keeps what it needs for the way back. But the teacher's map is known in closed form. It is zero except in a **window** of some 43 bins around the
+# The teacher's map of a batch of two KITTI crops, 257 × 352 × 704, has 127 million entries: half a gigabyte. The
+# authors' code makes it, the student's, and several more tensors of that size, and keeps what it needs for the way
+# back. But the teacher's map is known in closed form. It is zero except in a **window** of some 43 bins around the
 # depth. So:
 #
 # $$KL(T\|S) = \sum_{i \in \text{window}} T_i \big( \ln T_i - x_i \big) + \operatorname{logsumexp}(x) .$$
@@ -667,10 +680,10 @@ library = fused_dpm_loss(logits, part, STREET, SIGMA, normalize="linear", direct
 print("equal to the library:", torch.allclose(mine, library))
 
 # %% [markdown]
-# The library goes one step farther. The gradient is needed anyway, and it has the size of the logits. So it goes through
-# the image in slabs of a few rows that fit into the processor's cache. It computes a slab's softmax, its part of the
-# loss and its gradient in one go, and writes the gradient to where it belongs. No other tensor of that size ever exists.
-# For the paper's direction every bin outside the window has $T = 10^{-16}$, and the same works.
+# The library goes one step farther. The gradient is needed anyway, and it has the size of the logits. So it goes
+# through the image in slabs of a few rows that fit into the processor's cache. It computes a slab's softmax, its part
+# of the loss and its gradient in one go, and writes the gradient to where it belongs. No other tensor of that size ever
+# exists. For the paper's direction every bin outside the window has $T = 10^{-16}$, and the same works.
 #
 # All eight settings, against autograd on the materialised maps:
 
@@ -809,8 +822,8 @@ rows = [
      f"**holds**: at {100 * min(share.values()):.1f} % of the pixels, in each of the four maps"),
     ("the cut-off mitigates the dilution of the core", "Section 3.2", "**holds only if** compared with no cut-off: "
      f"{100 * paper[1]:.0f} % against {100 * paper[0]:.1f} %, of 68 % in Eq 1"),
-    ("Eq 3 gives back the depth of which the map was made", "Eq 1–3", "**holds only if** the depth is more than some "
-     f"8 σ from both ends (then to {100 * off[text]:.0f} cm); {100 * near:.0f} % of the streets' pixels are not"),
+    ("(taken for granted) Eq 3 gives back the depth of which the map was made", "Eq 1–3", "**holds only if** the depth is "
+     f"more than some 8 σ from both ends (then to {100 * off[text]:.0f} cm); {100 * near:.0f} % of the streets' pixels are not"),
     ("Eq 5 measures the divergence of student and teacher", "Eq 5", "**holds only if** bins that the cut-off dropped "
      "are given a floor; as printed it is infinite"),
     ("a σ of 0.1 m generally yields good performance", "Section 4.5.4", f"**{good}** by Table 7"),
@@ -831,8 +844,8 @@ notebook 11.""")
 #
 # Fill in the dots and run the cell below it. A check never stops the notebook.
 #
-# **1. Far out.** Return the *logarithm* of each bin's share of the Gaussian. The edges are in float32, and some bins lie
-# eight σ from the depth. `torch.erfc` helps.
+# **1. Far out.** Return the *logarithm* of each bin's share of the Gaussian. The edges are in float32, and some bins
+# lie eight σ from the depth. `torch.erfc` helps.
 
 # %%
 def my_log_mass(edges, depth, sigma):
@@ -864,8 +877,8 @@ def my_decode(depth, edges, sigma):
 check.authors_decode(my_decode)
 
 # %% [markdown]
-# **3. Both gradients.** Return the gradient by the logits of one pixel, for `"teacher_student"` and `"student_teacher"`.
-# Here the teacher has probability in every bin.
+# **3. Both gradients.** Return the gradient by the logits of one pixel, for `"teacher_student"` and
+# `"student_teacher"`. Here the teacher has probability in every bin.
 
 # %%
 def my_logit_gradient(logits, teacher, direction):
@@ -901,7 +914,7 @@ check.ripple_sigma(my_sigma)
 
 # %%
 def my_window_divergence(logits, first, teacher):
-    """A scalar, from (K,), an int and (S,)."""
+    """A scalar, from (K,), an int and (n,)."""
     # <solution>
     log_share = logits[first:first + len(teacher)] - logits.logsumexp(0)
     return (teacher * (teacher.log() - log_share)).sum()

@@ -67,7 +67,8 @@ depths = {name: net(room.image) for name, net in nets.items()}
 def answer(network, row, column):
     """The reaction of one pixel's depth to every pixel of the image."""
     found = saliency(nets[network], room.image, targets.pixel(row, column))[0]
-    return found, f"the {network} says {float(depths[network][0, 0, row, column]):.2f} m; bright pixels decided it"
+    says = float(depths[network][0, 0, row, column])
+    return found, f"the {network} says {says:.2f} m; it reacts to the bright pixels"
 
 
 def draw(network, row, column):
@@ -79,7 +80,8 @@ def draw(network, row, column):
 click_pixels(room.image[0], answer, draw, [
     {"network": "CNN", "row": 36, "column": 20}, {"network": "Transformer", "row": 36, "column": 20},
     {"network": "Transformer", "row": 20, "column": 44}], menus={"network": list(nets)}, lesson=lesson, name="pixel",
-    caption="What decided the depth at row {row}, column {column} ({network}).",
+    caption="What the depth at the cross (row {row}, column {column}) reacts to, {network}. Bright: much; dark: "
+    "little. In the depth map near is bright.",
     alt="A room, its depth with a cross, and a map of bright pixels around and away from the cross.")
 
 # %% [markdown]
@@ -101,10 +103,10 @@ lesson.say(f"The library's version goes through captum. Equal: **{same}**.")
 # %% [markdown]
 # ## Integrated gradients
 #
-# A derivative says what a *small* change would do. But nobody asks about small changes. We want to know what the
-# picture did, compared with no picture.
+# A derivative says what a *small* change would do. The question is often another one: what did the picture do, compared
+# with no picture?
 #
-# So walk from an empty image $x'$ straight to the picture $x$, and add up the derivatives on the way
+# So walk from an empty image $x'$, the **baseline**, straight to the picture $x$, and add up the derivatives on the way
 # (Sundararajan et al. 2017):
 #
 # $$a_i = \sum_c (x_{ic} - x'_{ic}) \int_0^1 \frac{\partial s}{\partial x_{ic}}\big(x' + t\,(x - x')\big)\, dt$$
@@ -127,7 +129,8 @@ ours = my_integrated_gradients(net, room.image, mean, empty, steps)
 theirs = integrated_gradients(net, room.image, mean, steps=steps)
 lesson.say(f"Ours takes the middle of {steps} pieces, captum Gauss's points. Correlation of the two maps: "
            f"{correlation(ours.flatten(), theirs.flatten()):.3f}. Sums: {float(ours.sum()):+.3f} m and "
-           f"{float(theirs.sum()):+.3f} m.")
+           f"{float(theirs.sum()):+.3f} m. They should be {float(mean(net(room.image)) - mean(net(empty))):+.3f} m: "
+           "the maps look the same, and neither adds up yet.")
 
 # %% [markdown]
 # ### Where on the way does it happen?
@@ -145,16 +148,20 @@ def on_the_way(network, start, count):
 count = lesson.pick(smoke=5, lab=33)
 ways = {name: on_the_way(net, fill_image(room.image, name, model=net), count) for name in ("mean", "black", "blur")}
 lesson.figure(attribution_figures.along_the_way(ways), "way", "The Transformer's mean depth while the picture fades "
-              "in. Where a line is flat, nothing is left to integrate.", alt="Three curves from left to right.")
+              "in. Where a line is flat, nothing is left to integrate.", alt="Three curves: from the mean colour steep "
+              "at the start and then flat, from black up and down, from the blurred picture slowly falling.")
 
 # %%
-rows = []
+rows, seen = [], []  # how many points each call differentiates at
+hook = net.register_forward_hook(lambda _, given, __: seen.append(len(given[0]) * torch.is_grad_enabled()))
 for points, tolerance in ((16, None), (lesson.pick(smoke=16, lab=64), None), (16, 0.01)):
+    seen.clear()
     found = integrated_gradients(net, room.image, mean, steps=points, tolerance=tolerance, most_steps=256)
-    rows.append({"points": "laid where needed" if tolerance else f"{points}, evenly spread",
+    rows.append({"points": sum(seen), "laid": "where needed" if tolerance else "evenly",
                  "completeness error (%)": 100 * float(completeness_error(net, room.image, found, mean))})
+hook.remove()
 lesson.table(pd.DataFrame(rows), "completeness", "How far the Transformer's map is from adding up, as a share of the "
-             "target's change.")
+             "target's change. *Where needed* stops below 1 %.")
 
 # %%
 meter = {r.variant.removeprefix("meter_"): r for r in lesson.reference("attribution_meter")}
@@ -165,15 +172,16 @@ if "integrated_gradients" in meter:
                f"%). {int((errors <= 1.01).sum())} of them reach 1 %.")
 
 # %% [markdown]
-# METER normalises its features. A faint picture is to it nearly the same as a strong one, so all of its answer comes
-# into being right at the start of the way, and evenly spread points miss it. The remedy costs nothing but bookkeeping:
+# These networks normalise their features. A faint picture is to them nearly the same as a strong one. So from the mean
+# colour most of the answer comes into being at the start of the way, and evenly spread points miss it. The remedy:
 # integrate piece by piece, and halve the piece whose own sum is farthest from the change over it.
 #
 # ## Attention rollout
 #
-# A Transformer says itself where it looks: attention $A$ is a matrix of shares, from every token to every token.
-# Rollout (Abnar and Zuidema 2020) multiplies them layer by layer. Half of what a layer gives on is its own input, so
-# each factor is $\hat A = (A + I)/2$ and the map is
+# A Transformer says itself where it looks: attention $A$, averaged over its heads, is a matrix of shares, from every
+# token to every token. Rollout (Abnar and Zuidema 2020) multiplies these matrices layer by layer. A layer also gives on
+# its own input, past the attention. Rollout supposes that this is half, so each factor is $\hat A = (A + I)/2$. The map
+# is
 #
 # $$r^\top \hat A_L \cdots \hat A_2 \hat A_1 ,$$
 #
@@ -221,13 +229,18 @@ found = {f"stage {stage + 1}": attention_rollout(windowed, image, here, stage=st
 found["chained"] = attention_rollout(windowed, image, here)[0]
 figure = attribution_figures.method_rows([(image[0], windowed(image)[0], found)], places=[place])
 lesson.figure(figure, "stages", "Attention rollout from the pixel at the cross. The first stages' windows are small; "
-              "the last one's are the whole picture.", alt="A room, its depth, and five maps that grow wider.")
+              "the last one's are the whole picture. Bright: much.",
+              alt="A room, its depth, and five maps that grow wider.")
 
 # %% [markdown]
 # ## All methods, side by side
 #
+# Three more methods, one sentence each. **SmoothGrad** is the mean saliency of noisy copies of the image. **Input ×
+# gradient** multiplies each derivative by its pixel: one single step of integrated gradients, from black. **Grad-CAM**
+# weights the coarsest features of the encoder by their mean derivative, and adds them up.
+#
 # One row an image and network, one column a method. The question is the same everywhere: what makes the scene deep?
-# A CNN has no attention, so its column stays empty. Each map has its own colour limits, because each has its own unit.
+# A CNN has no attention, so that place stays empty. Each map has its own colour limits, because each has its own unit.
 
 # %%
 METHODS = ("saliency", "integrated_gradients", "attention_rollout", "smoothgrad", "input_x_gradient", "grad_cam")
@@ -247,20 +260,21 @@ for name, network in {**nets, "PixelFormer": windowed}.items():
 
 # %%
 figure = attribution_figures.method_rows(rows, labels=labels, titles=[SHORT.get(m, TITLES[m]) for m in METHODS])
-lesson.figure(figure, "methods", "Six methods, three networks, two rooms; target: mean depth. Red makes the scene "
-              "deeper, blue less deep.", alt="Rows of rooms, depth maps and attribution maps of very different kinds.")
+lesson.figure(figure, "methods", "Six methods, three networks, two rooms; target: mean depth. Maps without a sign: "
+              "bright is much, dark is little. Maps with one: red makes the scene deeper, blue less deep.",
+              alt="Rows of rooms, depth maps and attribution maps of very different kinds.")
 
 # %% [markdown]
 # Two things catch the eye. The CNN's gradients have a regular grid, the same in both rooms: it is made by the
 # network's strides, not by the room. And the Transformer's rollout is made of blocks, because its first layers attend
-# to averages over blocks.
+# to summaries of blocks, one token for each.
 #
 # The columns do not look alike, and they need not: a derivative, a contribution and a share of attention are different
 # things. But they cannot all be the answer to "which pixels mattered most". Notebook 14 lets them compete.
 #
 # ## Your own network
 #
-# Everything here takes any `nn.Module`. Five lines say what it is: its unit, depth or inverse depth, the statistics of
+# Everything here takes any `nn.Module`. One call says what it is: its unit, depth or inverse depth, the statistics of
 # its images, the size it works at.
 
 # %%
@@ -278,7 +292,7 @@ print(tuple(found.shape), "for images of", tuple(room.image.shape))
 #
 # - **The target.** Not in what we have of the paper. The mean depth here; the same object can ask anything else.
 # - **Colours.** Saliency takes the largest of three derivatives. Mean or norm are as common.
-# - **The baseline.** The network's mean colour, which its first layer turns into 0. Black is as common.
+# - **The baseline.** The network's mean colour, which its normalisation turns into 0. Black is as common.
 # - **Rollout and the target.** Rollout knows no target. We begin at the tokens under the target's pixels.
 # - **The decoder.** PixelFormer's decoder also attends, from its own tokens to the encoder's. It is left out.
 #
@@ -295,9 +309,13 @@ few = views[list(range(lesson.pick(smoke=1, lab=4)))].image
 steps = OPTIONS["integrated_gradients"]["steps"]
 plain = saliency(net, few)
 base = integrated_gradients(net, few, steps=steps)
+double = integrated_gradients(net, few, steps=2 * steps)
+
+# %%
 changes = {"saliency: mean over colours, not max": alike(plain, saliency(net, few, channels="mean")),
            "saliency: near against far, not mean depth":
                alike(plain, saliency(net, few, targets.near_far(net(few).detach()))),
+           f"integrated gradients: {2 * steps} points, not {steps}": alike(base, double),
            **{f"integrated gradients: from {name}, not mean": alike(base, integrated_gradients(
                net, few, baseline=name, steps=steps)) for name in ("black", "blur", "noise")}}
 changed = pd.DataFrame({"decided otherwise": changes.keys(), "rank correlation": changes.values()})
@@ -309,8 +327,9 @@ lesson.table(changed, "decisions", f"How alike the maps stay (Transformer, {len(
 # None yet. What can be said without a judge is arithmetic.
 
 # %%
-lesson.say(f"""- Saliency and integrated gradients are captum's, and equal to three and five lines of our own.
-- Integrated gradients add up only if the points are where the target changes.
+lesson.say(f"""- Saliency is captum's, and equal to three lines of our own. So are integrated gradients, of five lines,
+  up to where the points lie.
+- Integrated gradients add up with few points only if these are where the target changes.
 - Rollout is exact for windows without the matrix: **{exact}**.
 - The colour rule hardly matters (rank correlation {changes['saliency: mean over colours, not max']:.2f}); the baseline
   does (black: {changes['integrated gradients: from black, not mean']:.2f}). A paper that does not name its baseline
@@ -334,7 +353,8 @@ def my_near_far(depth):
 check.near_far(my_near_far)
 
 # %% [markdown]
-# **2. Does it add up?** The completeness error of a map (H, W), from the target at the image and at the baseline.
+# **2. Does it add up?** The completeness error of a map (H, W), from the target at the image and at the baseline: how
+# far the map's sum is from the target's change, as a share of that change.
 
 # %%
 def my_completeness(attribution, at_image, at_baseline):
@@ -347,7 +367,7 @@ def my_completeness(attribution, at_image, at_baseline):
 check.completeness(my_completeness)
 
 # %% [markdown]
-# **3. One step of rollout,** backwards, from attention (heads, T, T) and relevance (T,).
+# **3. One step of rollout,** backwards, from attention (heads, T, T) and relevance (T,). Average over the heads first.
 
 # %%
 def my_rollout_step(attention, relevance):

@@ -49,8 +49,8 @@ lesson = course.start("14", data=data, scale=scale, seed=seed, device=device)
 # ## A judge that can be checked
 #
 # Take a network so simple that we know what matters: its depth is 20 m minus the number of white pixels among ten that
-# we chose. Fill the most relevant pixels first, and the depth map is wrong by one metre a pixel, up to ten. Fill the
-# least relevant first, and nothing happens until only those ten are left.
+# we chose. Fill the most relevant pixels first (here with black), and the depth map is wrong by one metre a pixel, up
+# to ten. Fill the least relevant first, and nothing happens until only those ten are left.
 #
 # The idea in ten lines:
 
@@ -177,7 +177,7 @@ gaps = {name: {method: {"mean colour": curve_gap(*curves[name][method])} for met
 for name, network in nets.items():
     for method in METHODS:
         for way in ("blur", "blocks"):
-            pair = both_curves(network, maps[name][method], fractions=(0.05, 0.5), **WAYS[way])
+            pair = both_curves(network, maps[name][method], **WAYS[way])
             gaps[name][method][way] = curve_gap(*pair)
 
 
@@ -190,16 +190,18 @@ def in_words(values):
 rows = [{"network": name, "map": NAMES[method], **{way: in_words(gaps[name][method][way]) for way in WAYS}}
         for name in nets for method in METHODS]
 lesson.table(pd.DataFrame(rows), "gaps", f"Area between the curves, metres, with 95 % intervals over {len(few)} rooms "
-             "(few, so the intervals are rough). Positive: what the map calls relevant is.")
+             "(few, so the intervals are rough). Positive: filling what the map calls relevant hurts more.")
 
 # %% [markdown]
 # Look along a row, not only down a column. Whether a map is "good" can depend on *how* pixels are removed. Scattered
-# pixels of one colour are a texture that no network has seen, and most of all on smooth walls, which many maps rank
-# last. Part of what this test measures is the test.
+# pixels of one colour are a texture on which these networks were never trained, and it shows most on smooth walls. Part
+# of what this test measures is the test.
 #
 # ### On NYU, with METER
 #
-# The reference study measured the same on photographs, with the METER that its authors trained.
+# The reference study measured the same on photographs, with the METER that its authors trained. Three new words.
+# *Against truth*: the errors are those to the true depth, not to the unperturbed map. *Oracle*: no explanation, but the
+# order of blocks by what filling each one alone does. *Infidelity*: comes below.
 
 # %%
 meter, others = lesson.reference("attribution_meter"), lesson.reference("attribution")
@@ -208,7 +210,8 @@ COLUMNS = {"gap_rmse": "mean colour", "gap_rmse_blur": "blur", "gap_rmse_noise":
 if meter:
     table = study_values(meter, "meter", COLUMNS)
     lesson.table(table, "meter", f"METER-XXS, authors' weights, {len(meter[0].names)} test images of NYU. Areas in "
-                 "metres with 95 % intervals over images; infidelity is better when smaller.", sources=meter)
+                 "metres with 95 % intervals over images; those of blur, noise and blocks are over every second share. "
+                 "Infidelity is better when smaller.", sources=meter)
 else:
     lesson.say("The study on NYU has no results yet: `make study` makes them.")
 
@@ -219,7 +222,22 @@ for prefix, title in (("pixelformer", "PixelFormer"), ("transformer", "Transform
         chosen = ("gap_rmse", "gap_rmse_blur", "gap_rmse_block", "infidelity")
         table = study_values(mine, prefix, {key: COLUMNS[key] for key in chosen})
         lesson.table(table, f"study_{prefix}", f"{title} (narrowed, trained on NYU), {len(mine[0].names)} test "
-                     "images.", sources=mine)
+                     "images; otherwise as above.", sources=mine)
+
+# %%
+NETWORKS = {"meter": "METER", "pixelformer": "PixelFormer", "transformer": "Transformer", "cnn": "CNN"}
+lines = []
+for prefix, title in NETWORKS.items():
+    found = {r.variant.removeprefix(f"{prefix}_"): r.per_image for r in [*meter, *others]
+             if r.variant.startswith(f"{prefix}_")}
+    lows = {key: [gap_interval(torch.tensor(values[way], dtype=torch.float64))[1][0]
+                  for way in ("gap_rmse", "gap_rmse_blur", "gap_rmse_block")] for key, values in found.items()}
+    sure = [NAMES[key] for key, low in lows.items() if min(low) > 0 and key in TITLES]
+    lines += [f"- {title}: {', '.join(sure) or 'none'}"] if found else []
+if lines:
+    lesson.say("The whole interval lies above 0 with the mean colour, with blur *and* with blocks:\n\n"
+               + "\n".join(lines) + "\n\nWhere *position only* is among them, a good area proves no look at "
+               "the image.")
 
 # %% [markdown]
 # ## Attribution Fidelity
@@ -228,8 +246,11 @@ for prefix, title in (("pixelformer", "PixelFormer"), ("transformer", "Transform
 # correlation. (Normalising changes nothing; a correlation does it anyway.)
 #
 # Think before you look. What is the best possible map under this measure? The depth map itself. It scores 1 and needs
-# no network at all. Its twin upside down scores −1. And a ramp from top to bottom, which knows no image, may do
-# well, because rooms are farther at the top.
+# no network at all. Its negative scores −1. And a ramp from top to bottom, which knows no image, may do well, because
+# rooms are farther at the top.
+#
+# The formula itself was not at hand, so here are five readings: Pearson's and Spearman's correlation with the depth,
+# both again with the steepness of the depth (*gradient*), and the structural similarity of both maps (*ssim*).
 
 # %%
 rows = []
@@ -249,12 +270,14 @@ lesson.table(fidelity, "fidelity", "Five readings of Attribution Fidelity, besid
 best = fidelity.loc[fidelity.groupby("network")["area (m)"].idxmax()]
 lesson.say("\n".join(
     f"- {row.network}: the largest area belongs to *{row.map}*, whose fidelity (Pearson) is {row.pearson:+.2f}."
-    for row in best.itertuples()) + "\n- A copy of the depth map has fidelity 1 and was not asked of any network.")
+    for row in best.itertuples()) + "\n- A copy of the depth map has fidelity 1 and knows nothing of the "
+    "network's reasons.")
 if meter:
     values = {r.variant.removeprefix("meter_"): r for r in meter}
-    lesson.say("On NYU, METER: fidelity (Pearson) " + "; ".join(
-        f"{NAMES.get(key, key)} {r.metrics['pearson']:+.2f}, with only the *other* images' maps "
-        f"{r.metrics['pearson_position']:+.2f}" for key, r in values.items() if key in METHODS[:4]) + "; "
+    lesson.say("On NYU, METER: fidelity (Pearson) and, in brackets, that of the mean map of all *other* images: "
+               + "; ".join(
+        f"{NAMES.get(key, key)} {r.metrics['pearson']:+.2f} "
+        f"({r.metrics['pearson_position']:+.2f})" for key, r in values.items() if key in METHODS[:4]) + "; "
         f"position only {values['position_only'].metrics['pearson']:+.2f}." if "position_only" in values else "")
 
 # %% [markdown]
@@ -265,7 +288,7 @@ if meter:
 # ## Sanity: does the map notice that the network forgot?
 #
 # Adebayo et al. (2018): shuffle the network's weights, layer by layer from the output. An explanation of the network
-# must change. If it stays, it never was one.
+# must change. If it stays, it did not explain this network.
 
 # %%
 two = few.image[:2]
@@ -277,7 +300,7 @@ for method in ("saliency", "integrated_gradients", "attention_rollout", "grad_ca
     rows.append({"map": NAMES[method], **{f"{100 * float(share):.0f} % forgotten": float(column.nanmean())
                                           for share, column in zip(shares, kept.T, strict=True)}})
 lesson.table(pd.DataFrame(rows), "sanity", "Rank correlation with the trained Transformer's map while its layers "
-             "forget, from the output on. Near 0 at the end is right.")
+             "forget, from the output on (two rooms, one shuffle). Near 0 at the end is right.")
 
 # %% [markdown]
 # ### ... and that it learnt something else?
@@ -319,8 +342,9 @@ labels = pd.DataFrame(rows)
 
 # %%
 lesson.table(labels.drop(columns=["one", "other"]), "labels", "Rank correlation with the map of the network that learnt from "
-             "true depth: mean over test images with its 95 % interval. A difference above 0: the map knows what was "
-             "learnt.", sources=[r for on in ("nyu", "scenes-rooms") for r in lesson.reference("shuffled_labels", on)])
+             "true depth: mean over test images with its 95 % interval. A difference above 0: the map depends on what "
+             "was learnt.",
+             sources=[r for on in ("nyu", "scenes-rooms") for r in lesson.reference("shuffled_labels", on)])
 
 # %%
 kept = labels[(labels.data == "nyu") & labels["map"].isin(["saliency", "Grad-CAM"])]
@@ -330,12 +354,13 @@ lesson.say("On NYU:\n\n" + "\n".join(
 
 # %% [markdown]
 # *Position only* stays at 1 whatever happens, so the test catches it. A map that agrees less under shuffled labels than
-# under other first weights knows something of what was learnt. The agreement that is left under shuffled labels does
-# not come from seeing depth: it is edges, and what all rooms have in common.
+# under other first weights depends on what was learnt. The agreement that is left under shuffled labels cannot come
+# from seeing depth. Edges, and what all rooms have in common, are enough for it.
 #
-# Now compare the networks. The Transformer's gradients lose half of their agreement. The CNN's lose next to nothing:
-# its strides give every pixel its share of the gradient, whatever the network learnt. A map can be sharp, stable, and
-# a picture of the architecture. The CNN's Grad-CAM, coarse as it is, forgets everything.
+# Now compare the networks. The Transformer's gradients lose half of their agreement, the CNN's next to nothing. One
+# likely reason is the grid of notebook 13: the CNN's strides give every pixel its share of the gradient, whatever the
+# network learnt. A map can be sharp, stable, and a picture of the architecture. The CNN's Grad-CAM, coarse as it is,
+# forgets everything. (One training each; other trainings may differ.)
 #
 # Two more measures come with captum. **Infidelity**: fill random squares; which share of the target's changes does the
 # map *not* predict? **Sensitivity**: how far does the map move when the image hardly does (noise of 2 %)?
@@ -349,15 +374,15 @@ for method in ("saliency", "integrated_gradients", "attention_rollout", "grad_ca
     missed = infidelity(network, few.image, found, samples=lesson.pick(smoke=2, lab=12), seed=seed)
     rows.append({"map": NAMES[method], "infidelity": float(missed.nanmean()), "sensitivity": float(moved.mean())})
 robust = pd.DataFrame(rows).set_index("map")
-lesson.table(robust.reset_index(), "robust", "Both are better when smaller. A map that ignores the image cannot move: "
-             "by itself, low sensitivity proves nothing.")
+lesson.table(robust.reset_index(), "robust", "Both are better when smaller (Transformer; sensitivity over two rooms). "
+             "A map that ignores the image cannot move: by itself, low sensitivity proves nothing.")
 
 # %% [markdown]
 # ## The ground truth that only rendered scenes have
 #
 # All judges so far ask the network about pictures it has never seen. Here is another way. Render the room once more
 # **without one cue**: no shadows, no texture, no ground contact, no familiar size. The prediction changes by $\Delta$,
-# and nothing but the cue can be the reason. Ask exactly for this change, $s(d) = \langle \Delta, d\rangle /
+# and nothing but what was removed can be the reason. Ask exactly for this change, $s(d) = \langle \Delta, d\rangle /
 # \|\Delta\|^2$. The right answer is known twice:
 #
 # - **where**: the pixels that the cue's removal changed;
@@ -397,15 +422,19 @@ for method in answers:
                  "where, all": float(auc.mean()), "how much, all": float(effect.mean())})
 cue_table = pd.DataFrame(rows).set_index("map")
 lesson.table(cue_table.reset_index(), "cue_scores", f"Do maps point at the cue? Transformer, {len(cues)} pairs of "
-             "rooms. Where: AUC, 0.5 is chance. How much: rank correlation with the true effect over cells.")
+             "rooms. Where: AUC, how often a pixel of the cue gets more than another pixel; 0.5 is chance. "
+             "How much: rank correlation with the true effect over cells.")
 
 # %% [markdown]
-# Chance is 0.5. A map below it points *away* from the cue.
+# A map below 0.5 points *away* from the cue.
 #
-# The last two rows are no competitors. *From the twin* is integrated gradients that walk from the room without the
-# cue to the room with it: it was told what to compare with. The same method from the mean colour is asked a broader
-# question, "what made this change possible at all?", and much of the room takes part in that. **The baseline is half
-# of the question.**
+# The last two rows are no competitors. *From the twin* is integrated gradients that walk from the room without the cue
+# to the room with it: it was told what to compare with. Where both pictures are equal it is 0, and so is the true
+# effect: both its scores are high partly by construction. *The true effect* itself stays below 1 in *where*: not every
+# pixel that changed mattered, and it is known by cells only.
+#
+# Integrated gradients from the mean colour are asked a broader question, "what made this change possible at all?", and
+# much of the room takes part in that. **The baseline is half of the question.**
 #
 # ## Judges that disagree
 #
@@ -427,8 +456,8 @@ lesson.figure(attribution_figures.rank_table(ranked), "ranks", "Ranks of five ma
 
 # %%
 agreement = ranked.corr("spearman")
-against = agreement["cue: how much"].drop("cue: how much").sort_values()
-lesson.say(f"The judge that knows the truth (*cue: how much*) agrees most with *{against.index[-1]}* "
+against = agreement["cue: how much"].drop(["cue: how much", "cue: where"]).sort_values()
+lesson.say(f"Of the seven that do not know the cue, *cue: how much* agrees most with *{against.index[-1]}* "
            f"({against.iloc[-1]:+.2f}) and least with *{against.index[0]}* ({against.iloc[0]:+.2f}; rank correlation "
            f"over {len(listed)} maps, too few to be more than a hint).")
 
@@ -447,11 +476,22 @@ lesson.say(f"The judge that knows the truth (*cue: how much*) agrees most with *
 # %%
 claims = [claim for claim in load_claims("cirillo2025") if claim.notebook == "14" and claim.evidence]
 findings = [found for claim in claims for found in verdicts.judge(claim, [*meter, *others])]
+number = {claim.id: str(place) for place, claim in enumerate(claims, 1)}
 if findings:
-    lesson.table(verdicts.findings_table(findings, [*meter, *others]), "verdicts", "The abstract's claims on NYU. "
-                 "METER: over images; PixelFormer: one training, so no verdict.", sources=[*meter, *others])
+    lesson.say("\n".join(f"{number[claim.id]}. {claim.states}" for claim in claims))
+    table = verdicts.findings_table(findings, [*meter, *others])
+    lesson.table(table.assign(claim=[number[found.claim.id] for found in findings]), "verdicts",
+                 "The abstract's claims on NYU. METER: over images; PixelFormer: one training, so no verdict.",
+                 sources=[*meter, *others])
 else:
     lesson.say("On NYU: no runs yet.")
+
+# %%
+said = pd.DataFrame({"claim": [number[found.claim.id] for found in findings],
+                     "verdict": [found.verdict for found in findings]})
+lesson.say("\n".join(f"- Claim {place}: " + ", ".join(f"{count} × *{verdict}*" for verdict, count in
+                                                      part.verdict.value_counts().items())
+                     for place, part in said.groupby("claim")))
 
 # %%
 place = cue_table.loc[NAMES["position_only"]]
@@ -459,8 +499,10 @@ lesson.say(f"""On rendered rooms, for the Transformer:
 
 - saliency points at the pixels of a removed cue with AUC {cue_table.loc[NAMES['saliency'], 'where, all']:.2f},
   integrated gradients with {cue_table.loc[NAMES['integrated_gradients'], 'where, all']:.2f}, place alone with
-  {place['where, all']:.2f}, noise with {cue_table.loc[NAMES['random'], 'where, all']:.2f}; integrated gradients that
-  begin at the room without the cue with {cue_table.loc[CUE_NAMES['twin'], 'where, all']:.2f};
+  {place['where, all']:.2f}, noise with {cue_table.loc[NAMES['random'], 'where, all']:.2f};
+- integrated gradients that begin at the room without the cue follow how much each cell matters (rank correlation
+  {cue_table.loc[CUE_NAMES['twin'], 'how much, all']:.2f}, partly by construction), those from the mean colour do not
+  ({cue_table.loc[NAMES['integrated_gradients'], 'how much, all']:.2f});
 - a map without any look at the image has a fidelity (Pearson) of
   {own.loc[NAMES['position_only'], 'pearson']:+.2f}, integrated gradients
   {own.loc[NAMES['integrated_gradients'], 'pearson']:+.2f}.
@@ -470,8 +512,8 @@ lesson.say(f"""On rendered rooms, for the Transformer:
 # %% [markdown]
 # ## Exercises
 #
-# **1. Exactly so many.** Mark the most relevant share of the pixels. Many may have the same value; still exactly
-# `round(share * pixels)` must be marked, the first ones row by row among equals.
+# **1. Exactly so many.** Mark the most relevant share of the pixels, those of the largest magnitude. Many may be alike;
+# still exactly `round(share * pixels)` must be marked, the first ones row by row among equals.
 
 # %%
 def my_first_pixels(attribution, share):
@@ -517,7 +559,7 @@ check.curve_gap(my_gap)
 # ## What to read next
 #
 # - Adebayo et al., NeurIPS 2018 (arXiv 1810.03292): sanity checks for saliency maps.
-# - Hooker et al., NeurIPS 2019 (arXiv 1806.10758): ROAR, which trains anew on perturbed images; the honest, dear way.
+# - Hooker et al., NeurIPS 2019 (arXiv 1806.10758): ROAR, which trains anew on perturbed images; the honest, costly way.
 # - Yeh et al., NeurIPS 2019 (arXiv 1901.09392): infidelity and sensitivity.
 # - Rong et al., ICML 2022 (arXiv 2202.00449): how the shape of what is removed leaks into the score.
 # - In this course: notebook 05 removes pixels with a trained mask; notebook 15 audits the papers' own tables.
