@@ -18,8 +18,8 @@ from torch import Tensor
 from mdelib.diagrams import draw_flow
 from mdelib.figures import COLOURS, WIDTH, interval_plot, new_figure, show_depth, show_image
 
-__all__ = ["depth_gallery", "draw_distillation", "gain_steps", "pooled_spread", "similarity_grid", "sweep_panels",
-           "value_map"]
+__all__ = ["depth_gallery", "draw_distillation", "gain_steps", "pooled_spread", "relief_boxes", "similarity_grid",
+           "sweep_panels", "value_map"]
 
 
 def draw_distillation() -> Figure:
@@ -70,6 +70,32 @@ def gain_steps(steps: Mapping[str, tuple[float, tuple[float, float]]], label: st
     colours = [COLOURS[0] if high < 0 else COLOURS[1] if low > 0 else "0.5" for low, high in spans]
     interval_plot(axes, list(steps), centres, spans, colours=colours)
     axes.set(xlabel=label)
+    return figure
+
+
+def relief_boxes(students: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
+    """Correlations of depth with the true depth, view by view: one box a training, the students below each other.
+
+    Args:
+        students: title -> the values of the views, one list a seed; from -1, inside out, to 1, the true relief.
+    """
+    lists = [(row, values) for row, seeds in enumerate(students.values()) for values in seeds]
+    figure, axes = new_figure(height=0.9 + 0.2 * len(lists) + 0.12 * len(students))
+    places, titles, place = [], {}, 0.0
+    for title, seeds in students.items():
+        titles[place + (len(seeds) - 1) / 2] = title
+        places += [place + k for k in range(len(seeds))]
+        place += len(seeds) + 0.7
+    boxes = axes.boxplot([np.asarray(values) for _, values in lists], positions=places, orientation="horizontal",
+                         widths=0.7, whis=(5, 95), showfliers=False, patch_artist=True,
+                         medianprops={"color": "black", "lw": 1.4})
+    for box, (_, values) in zip(boxes["boxes"], lists, strict=True):
+        turned = np.median(values) < 0
+        box.set(facecolor=COLOURS[1] if turned else COLOURS[0], alpha=0.6, hatch="///" if turned else None)
+    axes.axvline(0, color="0.3", lw=1)
+    axes.set(yticks=list(titles), yticklabels=list(titles.values()), xlim=(-1, 1),
+             xlabel="← near and far exchanged     correlation with the true depth     the true relief →")
+    axes.invert_yaxis()
     return figure
 
 

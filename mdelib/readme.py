@@ -11,6 +11,7 @@ from typing import Any
 from mdelib import audit, references, scoreboard, verdicts, weights
 from mdelib.editions import list_sources
 from mdelib.experiments import load_experiment
+from mdelib.highlights import highlights
 from mdelib.measured import bench_table, fault_lines, keep, newcomer_table, recall, table_cell
 
 __all__ = ["PARTS", "render_readme", "write_costs"]
@@ -122,7 +123,8 @@ def _audit() -> str:
                               for paper, row in zip(counts.index, counts.to_numpy(), strict=True)])
 
 
-PARTS: dict[str, Callable[[], str]] = {"notebooks": _notebooks, "accuracy": _accuracy, "verdicts": _verdicts,
+PARTS: dict[str, Callable[[], str]] = {"findings": lambda: "\n".join(f"- {line}" for line in highlights()),
+                                       "notebooks": _notebooks, "accuracy": _accuracy, "verdicts": _verdicts,
                                        "newcomer": newcomer_table, "faults": fault_lines, "study": _study,
                                        "weights": _weights, "audit": _audit, "bench": bench_table}
 

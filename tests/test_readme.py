@@ -34,8 +34,10 @@ def test_links_and_pictures_exist():
         assert target.startswith("http") or (HOME / target).exists(), target
 
 
-def test_a_missing_place_is_named():
-    with pytest.raises(ValueError, match="no place for 'notebooks'"):
+def test_a_missing_place_is_named(monkeypatch):
+    for name in PARTS:
+        monkeypatch.setitem(PARTS, name, lambda: "made anew")
+    with pytest.raises(ValueError, match="no place for 'findings'"):
         render_readme("# Nothing\n")
     places = "".join(f"<!-- {name} -->\nSTALE LINE\n<!-- /{name} -->\n" for name in PARTS)
     assert "STALE LINE" not in render_readme(places)

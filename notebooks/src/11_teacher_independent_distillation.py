@@ -290,7 +290,8 @@ explore(draw, {"student": list(students), "view": chosen}, [{"student": "tie_kd"
 #
 # Now the reference study, on NYU. The paper's Table 1 is on KITTI, with ImageNet weights and 24 epochs on 21,000
 # images. Ours: narrowed students from random weights, a few epochs on 795 images of 96 × 128 pixels. Levels cannot be
-# compared; the order of the rows can. METER-XXS, the good teacher, has three seeds; the other teachers one.
+# compared; the order of the rows can. METER-XXS, the good teacher, teaches by all losses; the others by TIE-KD and by
+# the best response loss of the paper. A ± is the spread over seeds.
 
 # %%
 study = lesson.reference("distillation")
@@ -362,6 +363,53 @@ rows = [{"place": claim.place, "measure": f.measure, "compared": f"{TITLES[f.fir
         for claim in claims for f in judged[claim.id]]
 if rows:
     lesson.table(pd.DataFrame(rows), "differences", "What the claims of Tables 1 to 5 come to on NYU.", sources=study)
+
+# %% [markdown]
+# ## Inside out
+#
+# An error says how far a map is off, and not how. So finished students are asked once more, view by view: how does
+# their depth correlate with the true depth? 1 is the true relief, however stretched. 0 is none of it. Below 0, far is
+# near.
+
+# %%
+inside_out = lesson.reference("inside_out")
+FACING = {title: variant for variant, title in ((name, entry.title) for name, entry in load_experiment(
+    "inside_out").variants.items()) if any(run.variant == variant for run in inside_out)}
+relief = {title: [run.per_image["relief"] for run in sorted(inside_out, key=lambda run: run.seed)
+                  if run.variant == variant] for title, variant in FACING.items()}
+if relief:
+    lesson.figure(drawing.relief_boxes(relief), "inside_out", "Depth of each student against the true depth, over the "
+                  "test views of NYU; one box a seed, from 5 to 95 % of the views. Hatched: more than half of the views "
+                  "are inside out.", sources=inside_out,
+                  alt="Boxes on an axis from −1 to 1; most are right of 0, hatched ones are left of it.")
+
+# %%
+turned = [run for run in inside_out if np.median(run.per_image["relief"]) < 0]
+coded = [run for run in inside_out if run.variant.startswith(("tie_kd", "depth_only", "ssim")) and "_si" not in run.variant]
+if inside_out:
+    worst = min(inside_out, key=lambda run: np.median(run.per_image["relief"]))
+    share = np.mean(np.array(worst.per_image["relief"]) < 0)
+    lesson.say(f"**{len(turned)} of {len(inside_out)}** trainings ended inside out" + (
+        f": {', '.join(f'{FACED} (seed {run.seed})' for run in turned for FACED in FACING if FACING[FACED] == run.variant)}"
+        f". The worst has near and far exchanged in **{share:.0%}** of the views, with an AbsRel of "
+        f"{worst.metrics['abs_rel']:.3f}." if turned else "."))
+
+# %% [markdown]
+# The table of faults announced it. The authors' SSIM takes the absolute value of the covariance, so a room and its
+# mould have the same $L_{depth}$. In a network that starts at random, the first steps decide, and nothing turns it
+# round later: $L_{DPM}$ could, but has a tenth of the weight.
+#
+# Is that the cause? `tie_kd_signed` keeps the sign and changes nothing else.
+
+# %%
+SIGNED = {"METER-XXS": ("tie_kd", "tie_kd_signed"), "DepthFormer": ("tie_kd_depthformer", "tie_kd_signed_depthformer")}
+rows = [{"teacher": name, "SSIM": word, **{m: f"{mean_of(study, variant, m):.3f}{spread_of(study, variant, m)}"
+                                           for m in COUNTED}, "seeds": sum(run.variant == variant for run in study)}
+        for name, pair in SIGNED.items() for word, variant in zip(("as coded", "with its sign"), pair)
+        if any(run.variant == variant for run in study)]
+if rows:
+    lesson.table(pd.DataFrame(rows), "signed", "TIE-KD with the authors' SSIM and with one that keeps the covariance's "
+                 "sign, on NYU.", sources=[run for run in study if any(run.variant in pair for pair in SIGNED.values())])
 
 # %% [markdown]
 # And what did the authors find on NYU? Their repository lists it; the paper does not print it.
