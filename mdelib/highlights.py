@@ -43,14 +43,13 @@ def _audit() -> tuple[str, str]:
 
 def _inside_out() -> tuple[str, str] | None:
     runs = references.stored_reference("inside_out", "nyu", "study")
-    turned = [run for run in runs if np.median(run.per_image["relief"]) < 0]
-    coded, signed = ([run.metrics["abs_rel"] for run in runs if run.variant == name]
-                     for name in ("tie_kd_depthformer", "signed_depthformer"))
-    if not (turned and signed):
+    coded, signed = ([run for run in runs if run.variant.startswith(name)] for name in ("tie_kd", "signed"))
+    turned = [[run for run in side if np.median(run.per_image["relief"]) < 0] for side in (coded, signed)]
+    if not (turned[0] and signed):
         return None
-    return (f"**A loss that does not know near from far.** {len(turned)} of {len(runs)} distilled students see rooms "
-            "inside out: TIE-KD's code takes the absolute value of a covariance. With its sign, the AbsRel of the "
-            f"worst is {max(signed):.3f} and not {max(coded):.3f}.", "11_teacher_independent_distillation")
+    return (f"**A loss that does not know near from far.** {len(turned[0])} of {len(coded)} students of TIE-KD see rooms "
+            "inside out: its code takes the absolute value of a covariance. With the sign, it is "
+            f"{len(turned[1])} of {len(signed)}.", "11_teacher_independent_distillation")
 
 
 def _labels() -> tuple[str, str] | None:

@@ -402,7 +402,8 @@ if inside_out:
 # Is that the cause? `tie_kd_signed` keeps the sign and changes nothing else.
 
 # %%
-SIGNED = {"METER-XXS": ("tie_kd", "tie_kd_signed"), "DepthFormer": ("tie_kd_depthformer", "tie_kd_signed_depthformer")}
+SIGNED = {"METER-XXS": ("tie_kd", "tie_kd_signed"), "AdaBins": ("tie_kd_adabins", "tie_kd_signed_adabins"),
+          "DepthFormer": ("tie_kd_depthformer", "tie_kd_signed_depthformer")}
 rows = [{"teacher": name, "SSIM": word, **{m: f"{mean_of(study, variant, m):.3f}{spread_of(study, variant, m)}"
                                            for m in COUNTED}, "seeds": sum(run.variant == variant for run in study)}
         for name, pair in SIGNED.items() for word, variant in zip(("as coded", "with its sign"), pair)
