@@ -47,8 +47,8 @@ def _inside_out() -> tuple[str, str] | None:
     turned = [[run for run in side if np.median(run.per_image["relief"]) < 0] for side in (coded, signed)]
     if not (turned[0] and signed):
         return None
-    return (f"**A loss that does not know near from far.** {len(turned[0])} of {len(coded)} students of TIE-KD see rooms "
-            "inside out: its code takes the absolute value of a covariance. With the sign, it is "
+    return (f"**A loss that does not know near from far.** {len(turned[0])} of {len(coded)} students of TIE-KD see "
+            "rooms inside out: its code takes the absolute value of a covariance. With the sign, it is "
             f"{len(turned[1])} of {len(signed)}.", "11_teacher_independent_distillation")
 
 
