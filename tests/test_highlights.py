@@ -43,13 +43,13 @@ def test_without_results_only_the_audit_speaks(monkeypatch: pytest.MonkeyPatch) 
 def test_what_the_results_say_is_what_stands_there(monkeypatch: pytest.MonkeyPatch) -> None:
     stored = references.stored_reference
 
-    def doubled(*address: str) -> list[Result]:
-        return [replace(run, metrics={name: 2 * value for name, value in run.metrics.items()},
-                        per_image={name: [None if v is None else 2 * v for v in values]
+    def turned(*address: str) -> list[Result]:
+        return [replace(run, metrics={name: -2 * value for name, value in run.metrics.items()},
+                        per_image={name: [None if v is None else -2 * v for v in values]
                                    for name, values in run.per_image.items()}) for run in stored(*address)]
 
     before = highlights.highlights()
-    monkeypatch.setattr(references, "stored_reference", doubled)
+    monkeypatch.setattr(references, "stored_reference", turned)
     assert all((one == other) is ("audited" in one) for one, other in
                zip(before, highlights.highlights(), strict=True))
 

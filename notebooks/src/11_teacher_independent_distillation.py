@@ -389,6 +389,8 @@ names = [f"{FACING[run.variant]} (seed {run.seed})" for run in turned]
 if inside_out:
     lesson.say(f"**{len(turned)} of {len(inside_out)}** trainings ended inside out" + (f": {'; '.join(names)}." if turned
                                                                                       else "."))
+
+# %%
 if turned:
     share = [np.mean(np.array(run.per_image["relief"]) < 0) for run in turned]
     wrong = [run.metrics["abs_rel"] for run in turned]

@@ -206,6 +206,8 @@ lesson.say(
     f"- **Few seeds.** {len(single)} of {len(single) + len(measures)} measures rest on a single training, and no "
     "verdict follows from them. Three seeds give an idea of the spread between trainings, not a good estimate.\n"
     f"- **The test images.** {views} of NYU's 654 test images were at hand. Each result file names them.")
+
+# %%
 reliefs = [run for run in lesson.reference("inside_out") if run.variant.startswith("tie_kd")]
 if reliefs:
     turned = sum(float(np.median(run.per_image["relief"])) < 0 for run in reliefs)
