@@ -1,4 +1,4 @@
-"""The committed results: the reference study under `results/`, one file an experiment, data set and scale.
+"""The committed results: the reference study under `results/`, by experiment, data set and scale.
 
 A reference is never silently replaced or dropped: one that other code has made is shown as made at its commit.
 Explained in notebooks/16_scoreboard.ipynb.
@@ -7,6 +7,7 @@ Explained in notebooks/16_scoreboard.ipynb.
 from __future__ import annotations
 
 import json
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from mdelib.experiments import load_experiment
 from mdelib.runs import current, run_key
 from mdelib.store import Result
 
-__all__ = ["collect", "reference", "stored_reference", "stored_study"]
+__all__ = ["collect", "experiment_of", "reference", "stored_reference", "stored_study"]
+
+LARGEST = 4_000_000  # bytes of one file of results; a larger experiment has several, `NAME.json`, `NAME.2.json`, ...
 
 
 def reference(experiment: str, data: str, scale: str) -> list[Result]:
@@ -32,14 +35,15 @@ def reference(experiment: str, data: str, scale: str) -> list[Result]:
 
 
 def stored_reference(experiment: str, data: str, scale: str) -> list[Result]:
-    """The committed results as they stand in the file, their keys unchecked.
+    """The committed results as they stand in their file or files, their keys unchecked.
 
     Raises:
         store.Damaged: the file is no result file, or a result was changed after it was collected.
     """
-    path = _reference_path(experiment, data, scale)
-    if not path.is_file():
-        return []
+    return [result for path in _parts(experiment, data, scale) for result in _read(path)]
+
+
+def _read(path: Path) -> list[Result]:
     try:
         return [store.unsealed(entry) for entry in json.loads(path.read_text())["runs"]]
     except store.Damaged as error:
@@ -53,13 +57,24 @@ def stored_reference(experiment: str, data: str, scale: str) -> list[Result]:
 def stored_study() -> list[Result]:
     """All committed results of the reference study, NYU first, as they stand in their files."""
     folders = sorted(store.results_root().glob("*-study"), key=lambda path: (path.name != "nyu-study", path.name))
-    paths = [path for folder in folders for path in sorted(folder.glob("*.json"))]
-    return [result for path in paths
-            for result in stored_reference(path.stem, *path.parent.name.rsplit("-", 1))]
+    return [result for folder in folders for name in sorted({experiment_of(path) for path in folder.glob("*.json")})
+            for result in stored_reference(name, *folder.name.rsplit("-", 1))]
 
 
-def _reference_path(experiment: str, data: str, scale: str) -> Path:
-    return store.results_root() / f"{data}-{scale}" / f"{experiment}.json"
+def experiment_of(path: Path) -> str:
+    """The experiment whose results a file has, or a part of them."""
+    return path.name.split(".")[0]
+
+
+def _part(experiment: str, data: str, scale: str, number: int) -> Path:
+    name = f"{experiment}.json" if number == 1 else f"{experiment}.{number}.json"
+    return store.results_root() / f"{data}-{scale}" / name
+
+
+def _parts(experiment: str, data: str, scale: str) -> list[Path]:
+    """The files of an experiment that are there, in order."""
+    paths = (_part(experiment, data, scale, number) for number in count(1))
+    return list(takewhile(Path.is_file, paths))
 
 
 def _outdated(result: Result) -> bool | None:
@@ -76,9 +91,9 @@ def _outdated(result: Result) -> bool | None:
 def collect(experiment: str, data: str, scale: str) -> Path | None:
     """Write the finished runs of an experiment to `results/`; None where there are none.
 
-    A run whose key is already there is left as it is, so that a reference is replaced only by something new.
+    A run whose key is already there is left as it is, so that a reference is replaced only by something new. What does
+    not fit into one file of `LARGEST` bytes goes into a second one, and so on. Gives the first.
     """
-    path = _reference_path(experiment, data, scale)
     kept = {(r.variant, r.seed): r for r in stored_reference(experiment, data, scale)}
     for run in load_experiment(experiment).runs(data, scale):
         found = current(run)
@@ -87,9 +102,19 @@ def collect(experiment: str, data: str, scale: str) -> Path | None:
             kept[run.variant, run.seed] = found
     if not kept:
         return None
-    entries = [store.sealed(result) for result in kept.values()]
-    store.atomic_write(path, _compact({"experiment": experiment, "data": data, "scale": scale, "runs": entries}))
-    return path
+    groups, size = [[]], 0
+    for entry in map(store.sealed, kept.values()):
+        size += len(json.dumps(entry))
+        if size > LARGEST and groups[-1]:
+            groups.append([])
+            size = len(json.dumps(entry))
+        groups[-1].append(entry)
+    written = [store.atomic_write(_part(experiment, data, scale, number), _compact(
+        {"experiment": experiment, "data": data, "scale": scale, "runs": entries}))
+        for number, entries in enumerate(groups, start=1)]
+    for path in _parts(experiment, data, scale)[len(groups):]:
+        path.unlink()
+    return written[0]
 
 
 def _compact(content: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ import nbformat
 import pytest
 
 from mdelib.editions import list_sources
+from mdelib.references import experiment_of
 
 HOME = Path(__file__).resolve().parent.parent
 DECIMAL = re.compile(r"(?<![\w.])\d+\.\d+(?![\w.]|\d)")
@@ -61,12 +62,17 @@ def test_the_readme_holds_no_number_of_its_own():
     assert not found
 
 
+def test_no_file_of_results_is_larger_than_five_megabytes():
+    assert not [path.name for path in HOME.glob("results/*/*") if path.stat().st_size > 5e6]
+
+
 def committed() -> dict[tuple[str, str], set[str]]:
     """(experiment, data-scale) -> commits in `results/`."""
     found = {}
     for path in HOME.glob("results/*/*.json"):
         runs = json.loads(path.read_text()).get("runs", [])
-        found[path.stem, path.parent.name] = {str(run["provenance"]["commit"]) for run in runs}
+        commits = found.setdefault((experiment_of(path), path.parent.name), set())
+        commits |= {str(run["provenance"]["commit"]) for run in runs}
     return found
 
 

@@ -126,6 +126,20 @@ def test_collected_results_are_kept_until_something_new_comes(place: Path):
     assert len(stored_reference("toy", "scenes-rooms", "smoke")) == 2
 
 
+def test_many_results_go_into_several_files(place: Path, monkeypatch: pytest.MonkeyPatch):
+    for run in (toy(), toy(seed=1), toy(variant="b")):
+        execute(run)
+    one = collect("toy", "scenes-rooms", "smoke")
+    whole = stored_reference("toy", "scenes-rooms", "smoke")
+    several = (0.7 * one.stat().st_size, ["toy.2.json", "toy.json"])
+    for largest, names in (several, (1, ["toy.2.json", "toy.3.json", "toy.json"]), (1e9, ["toy.json"])):
+        monkeypatch.setattr(references, "LARGEST", largest)
+        assert collect("toy", "scenes-rooms", "smoke") == one
+        assert sorted(path.name for path in one.parent.iterdir()) == names
+        assert {references.experiment_of(path) for path in one.parent.iterdir()} == {"toy"}
+        assert stored_reference("toy", "scenes-rooms", "smoke") == whole
+
+
 def test_a_reference_made_by_other_code_is_shown_as_outdated(place: Path, monkeypatch: pytest.MonkeyPatch):
     execute(toy())
     path = collect("toy", "scenes-rooms", "smoke")
