@@ -196,11 +196,11 @@ lesson.say(f"With no tolerance {moved.agrees.iloc[0]} measures agree and {moved.
 # %%
 single = [f for s in study for f in s.findings if f.seeds == 1]
 views = max(len(r.names) for r in studied if r.data == "nyu")
-networks_nyu = networks[networks.experiment != "released_meter"]
 meter = networks[networks.experiment == "released_meter"].rmse
-best = networks_nyu.loc[networks_nyu.rmse.idxmin()]
+trained = [r for r in studied if r.data == "nyu" and r.parameters.get("train") and not r.parameters.get("sparse")]
+best = min(trained, key=lambda run: run.metrics["rmse"])
 lesson.say(
-    f"- **Weak networks.** The best network that was trained here reaches an RMSE of {best.rmse:.2f} m on NYU "
+    f"- **Weak networks.** The best network that was trained here reaches an RMSE of {best.metrics['rmse']:.2f} m on NYU "
     f"({best.experiment}, {best.variant}); a released one (METER-XXS) reaches {meter.min():.2f} m. A module that helps "
     "a weak network may do nothing for a strong one, and the other way round.\n"
     f"- **Few seeds.** {len(single)} of {len(single) + len(measures)} measures rest on a single training, and no "
