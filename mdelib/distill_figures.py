@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mdelib.diagrams import draw_flow
 from mdelib.figures import COLOURS, WIDTH, interval_plot, new_figure, show_depth, show_image
+from mdelib.relief import is_inside_out
 
 __all__ = ["depth_gallery", "draw_distillation", "gain_steps", "pooled_spread", "relief_boxes", "similarity_grid",
            "sweep_panels", "value_map"]
@@ -90,7 +91,7 @@ def relief_boxes(students: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
                          widths=0.7, whis=(5, 95), showfliers=False, patch_artist=True,
                          medianprops={"color": "black", "lw": 1.4})
     for box, (_, values) in zip(boxes["boxes"], lists, strict=True):
-        turned = np.median(values) < 0
+        turned = is_inside_out(values)
         box.set(facecolor=COLOURS[1] if turned else COLOURS[0], alpha=0.6, hatch="///" if turned else None)
     axes.axvline(0, color="0.3", lw=1)
     axes.set(yticks=list(titles), yticklabels=list(titles.values()), xlim=(-1, 1),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from mdelib import audit, papers, references, verdicts
+from mdelib.relief import is_inside_out
 from mdelib.store import Result
 
 __all__ = ["highlights"]
@@ -44,7 +45,7 @@ def _audit() -> tuple[str, str]:
 def _inside_out() -> tuple[str, str] | None:
     runs = references.stored_reference("inside_out", "nyu", "study")
     coded, signed = ([run for run in runs if run.variant.startswith(name)] for name in ("tie_kd", "signed"))
-    turned = [[run for run in side if np.median(run.per_image["relief"]) < 0] for side in (coded, signed)]
+    turned = [[run for run in side if is_inside_out(run.per_image["relief"])] for side in (coded, signed)]
     if not (turned[0] and signed):
         return None
     return (f"**A loss that does not know near from far.** {len(turned[0])} of {len(coded)} students of TIE-KD see "

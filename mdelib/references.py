@@ -40,7 +40,8 @@ def stored_reference(experiment: str, data: str, scale: str) -> list[Result]:
     Raises:
         store.Damaged: the file is no result file, or a result was changed after it was collected.
     """
-    return [result for path in _parts(experiment, data, scale) for result in _read(path)]
+    found = [result for path in _parts(experiment, data, scale) for result in _read(path)]
+    return list({(result.variant, result.seed): result for result in found}.values())  # once, if `collect` was cut off
 
 
 def _read(path: Path) -> list[Result]:
@@ -109,12 +110,12 @@ def collect(experiment: str, data: str, scale: str) -> Path | None:
             groups.append([])
             size = len(json.dumps(entry))
         groups[-1].append(entry)
-    written = [store.atomic_write(_part(experiment, data, scale, number), _compact(
-        {"experiment": experiment, "data": data, "scale": scale, "runs": entries}))
-        for number, entries in enumerate(groups, start=1)]
-    for path in _parts(experiment, data, scale)[len(groups):]:
-        path.unlink()
-    return written[0]
+    for number, entries in reversed(list(enumerate(groups, start=1))):  # what overflows is safe before it leaves
+        path = store.atomic_write(_part(experiment, data, scale, number), _compact(
+            {"experiment": experiment, "data": data, "scale": scale, "runs": entries}))
+    for surplus in _parts(experiment, data, scale)[len(groups):]:
+        surplus.unlink()
+    return path
 
 
 def _compact(content: dict[str, Any]) -> str:

@@ -7,10 +7,15 @@ Explained in notebooks/11_teacher_independent_distillation.ipynb.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["relief_agreement"]
+from mdelib.fidelity import correlation
+
+__all__ = ["is_inside_out", "relief_agreement"]
 
 
 def relief_agreement(pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, Tensor]:
@@ -31,9 +36,15 @@ def relief_agreement(pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, Te
     if pred.shape != target.shape or pred.shape != mask.shape or pred.ndim != 4:
         raise ValueError(f"maps of shapes {tuple(pred.shape)}, {tuple(target.shape)} and {tuple(mask.shape)} came: "
                          "expected three of one shape, (B, 1, H, W)")
-    count = mask.flatten(1).sum(1)
-    p, t = (depth.double().where(mask, 0).flatten(1) for depth in (pred, target))
-    p, t = ((depth - (depth.sum(1) / count)[:, None]).where(mask.flatten(1), 0) for depth in (p, t))
-    spread = (p.square().sum(1) * t.square().sum(1)).sqrt()
-    tiny = 1e-12 * count  # metres²: a constant map has no more than rounding
-    return {"relief": torch.where(spread > tiny, (p * t).sum(1) / spread.clamp_min(1e-300), torch.nan)}
+    pairs = [(p[counts], t[counts]) for p, t, counts in zip(pred, target, mask, strict=True)]
+    return {"relief": torch.tensor([correlation(p, t) if len(p) > 1 and p.min() < p.max() and t.min() < t.max()
+                                    else float("nan") for p, t in pairs], dtype=torch.float64)}
+
+
+def is_inside_out(relief: Sequence[float | None]) -> bool:
+    """Whether a network has near and far exchanged: the median of its views' correlations is below 0.
+
+    Args:
+        relief: as `relief_agreement` gives it, or as results store it; None and NaN are views without a value.
+    """
+    return bool(np.nanmedian(np.asarray(relief, float)) < 0)

@@ -104,8 +104,8 @@ def needed(run: Run) -> list[Run]:
 
 @lru_cache(maxsize=256)
 def _code(network: str, loss: str, trained: bool, measures: tuple[str, ...], regularised: bool, refined: bool,
-          data: str, sparse: bool = False, points: bool = False, distilled: bool = False,
-          attribution: str | None = None, shuffled: tuple[str, ...] = (), signed: bool = False) -> str:
+          data: str, sparse: bool = False, points: bool = False, distilled: str | None = None,
+          attribution: str | None = None, shuffled: tuple[str, ...] = ()) -> str:
     """The source behind a run. How results are stored and where they come from cannot change a number."""
     objects: list[Any] = [models.NETWORKS[network], evaluation.evaluate, evaluation.pooled]
     objects += [fit, cached_tensors] if trained else []
@@ -116,7 +116,7 @@ def _code(network: str, loss: str, trained: bool, measures: tuple[str, ...], reg
     objects += [attribution_scores] if attribution else []
     objects += [METHODS[attribution]] if attribution in METHODS else []
     objects += [shuffled_labels, label_scores, *(METHODS[method] for method in shuffled)] if shuffled else []
-    objects += [SignedTraining] if signed else []
+    objects += [SignedTraining] if distilled == "tie_kd_signed" else []
     objects += [_edge_measures] if "edges" in measures else []
     objects += [relief_agreement] if "relief" in measures else []
     objects += [dissection_measures, depth_bin_edges, cached_tensors] if "dissection" in measures else []
@@ -145,10 +145,9 @@ def run_key(run: Run) -> str:
         "code": _code(chosen.network, chosen.loss, chosen.train is not None, chosen.measures,
                       bool(chosen.selectivity and chosen.selectivity.weight),
                       chosen.network_options.get("dgr") is not None, run.data, chosen.sparse is not None,
-                      chosen.points is not None, chosen.distillation is not None,
+                      chosen.points is not None, chosen.distillation.loss if chosen.distillation else None,
                       chosen.attribution.method if chosen.attribution else None,
-                      tuple(chosen.shuffled.methods) if chosen.shuffled else (),
-                      chosen.distillation is not None and chosen.distillation.loss == "tie_kd_signed"),
+                      tuple(chosen.shuffled.methods) if chosen.shuffled else ()),
         **({"teachers": [_teacher(run, one).key for one in chosen.distillation.asked]} if chosen.distillation else {}),
         **({"needed": [run_key(one) for one in needed(run)]}
            if chosen.sparse or chosen.transfer or chosen.attribution or chosen.shuffled else {})})

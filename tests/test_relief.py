@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import stats
 
-from mdelib.relief import relief_agreement
+from mdelib.relief import is_inside_out, relief_agreement
 
 
 def views(generator: torch.Generator, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, ...]:
@@ -48,6 +48,11 @@ def test_nothing_to_correlate_is_nan(generator) -> None:
     assert relief_agreement(pred, target, mask)["relief"].isnan().tolist() == [True, True, False]
     assert relief_agreement(flat, target, mask)["relief"].isnan().all()
     assert relief_agreement(pred, flat, mask)["relief"].isnan().all()
+
+
+def test_inside_out_is_a_matter_of_the_middle_view() -> None:
+    assert is_inside_out([-0.9, -0.1, 0.8]) and not is_inside_out([-0.9, 0.1, 0.8])
+    assert is_inside_out([-0.2, None, math.nan]) and not is_inside_out([0.0])
 
 
 def test_sizes_that_do_not_fit() -> None:

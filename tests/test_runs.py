@@ -140,6 +140,29 @@ def test_many_results_go_into_several_files(place: Path, monkeypatch: pytest.Mon
         assert stored_reference("toy", "scenes-rooms", "smoke") == whole
 
 
+def test_nothing_is_lost_when_a_collection_is_cut_off_between_files(place: Path, monkeypatch: pytest.MonkeyPatch):
+    for run in (toy(), toy(seed=1), toy(variant="b")):
+        execute(run)
+    one = collect("toy", "scenes-rooms", "smoke")
+    whole = stored_reference("toy", "scenes-rooms", "smoke")
+    write, written = references.store.atomic_write, []
+
+    def cut_off(path: Path, content: str) -> Path:
+        if written:
+            raise OSError("no space left")
+        written.append(path)
+        return write(path, content)
+
+    monkeypatch.setattr(references, "LARGEST", 0.7 * one.stat().st_size)
+    with monkeypatch.context() as patch:
+        patch.setattr(references.store, "atomic_write", cut_off)
+        with pytest.raises(OSError, match="no space"):
+            collect("toy", "scenes-rooms", "smoke")
+    assert stored_reference("toy", "scenes-rooms", "smoke") == whole
+    collect("toy", "scenes-rooms", "smoke")
+    assert stored_reference("toy", "scenes-rooms", "smoke") == whole and len(list(one.parent.iterdir())) == 2
+
+
 def test_a_reference_made_by_other_code_is_shown_as_outdated(place: Path, monkeypatch: pytest.MonkeyPatch):
     execute(toy())
     path = collect("toy", "scenes-rooms", "smoke")

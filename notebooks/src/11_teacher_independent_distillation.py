@@ -47,6 +47,7 @@ from mdelib.evaluation import predict
 from mdelib.exercises import check
 from mdelib.experiments import load_experiment
 from mdelib.metrics import depth_metrics
+from mdelib.relief import is_inside_out
 from mdelib.similarity import gaussian_window, separable_blur, ssim
 from mdelib.widgets import explore
 
@@ -384,7 +385,7 @@ if relief:
                   alt="Boxes on an axis from −1 to 1. Most are right of 0; the hatched ones are left of it.")
 
 # %%
-turned = [run for run in inside_out if np.median(run.per_image["relief"]) < 0]
+turned = [run for run in inside_out if is_inside_out(run.per_image["relief"])]
 names = [f"{FACING[run.variant]} (seed {run.seed})" for run in turned]
 if inside_out:
     lesson.say(f"**{len(turned)} of {len(inside_out)}** trainings ended inside out" + (f": {'; '.join(names)}." if turned

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from mdelib import course, editions, experiments, figures, references, scoreboard, verdicts
+from mdelib.relief import is_inside_out
 
 lesson = course.start("16", data=data, scale=scale, seed=seed, device=device)
 
@@ -210,7 +211,7 @@ lesson.say(
 # %%
 reliefs = [run for run in lesson.reference("inside_out") if run.variant.startswith("tie_kd")]
 if reliefs:
-    turned = sum(float(np.median(run.per_image["relief"])) < 0 for run in reliefs)
+    turned = sum(is_inside_out(run.per_image["relief"]) for run in reliefs)
     lesson.say(f"- **Students inside out.** {turned} of {len(reliefs)} students of TIE-KD, trained as its authors code it, "
                "have near and far exchanged (notebook 11). They count in the verdicts: they are what that loss gives.")
 
